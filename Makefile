@@ -1,0 +1,69 @@
+# bindery. `make help` lists the targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+TOOLS    := $(CURDIR)/.tools/bin
+GO_DIRS  := ./pkg/... ./proto/... ./services/...
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS  := -X main.version=$(VERSION)
+FUZZTIME ?= 10s
+
+export PATH := $(TOOLS):$(PATH)
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+
+build: ## build the binary into bin/
+	go build -ldflags '$(LDFLAGS)' -o bin/bindery ./services/cmd/bindery
+
+run: build ## start everything over SQLite with a demo world, and print what to try
+	bin/bindery serve all --demo
+
+migrate: build ## bring the schemas up to date (DATABASE_URL or the data directory)
+	bin/bindery migrate $(if $(DATABASE_URL),--database-url '$(DATABASE_URL)')
+
+test: $(TOOLS)/gotestsum postgres ## run every test, PostgreSQL included, and print the counts
+	BINDERY_REQUIRE_DB=1 gotestsum --format pkgname-and-test-fails -- -shuffle=on -timeout 30m $(GO_DIRS)
+
+test-short: ## run the tests that need no database server and no other program
+	go test -short $(GO_DIRS)
+
+race: $(TOOLS)/gotestsum postgres ## run the concurrent packages under the race detector
+	BINDERY_REQUIRE_DB=1 gotestsum --format pkgname-and-test-fails -- -race -short -timeout 30m ./pkg/... ./services/accessbindings/... ./services/identity/... ./services/resourcemanager/... ./services/gateway/...
+
+fuzz: ## fuzz every parser and the checker for FUZZTIME each
+	.ci/fuzz $(FUZZTIME)
+
+bench: ## measure the checker, and Authorize against a bare gRPC echo
+	go test -run '^$$' -bench . -benchmem ./pkg/checker/
+	go test -run '^$$' -bench . -timeout 30m ./services/bench/
+
+postgres: # find the PostgreSQL server binaries, or install them, and say how
+	@.ci/postgres
+
+tools: $(TOOLS)/.stamp $(TOOLS)/golangci-lint $(TOOLS)/gotestsum ## install the pinned tools into .tools/bin
+
+$(TOOLS)/.stamp: proto/tools/go.mod
+	mkdir -p $(TOOLS)
+	GOWORK=off GOBIN=$(TOOLS) go -C proto/tools install tool
+	touch $@
+
+$(TOOLS)/golangci-lint: .ci/tools/go.mod
+	GOWORK=off GOBIN=$(TOOLS) go -C .ci/tools install github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	touch $@
+
+$(TOOLS)/gotestsum: .ci/tools/go.mod
+	GOWORK=off GOBIN=$(TOOLS) go -C .ci/tools install gotest.tools/gotestsum
+	touch $@
+
+fmt: $(TOOLS)/.stamp ## format Go and proto sources
+	gofmt -w $$(git ls-files '*.go' | grep -v proto/gen/)
+	cd proto && buf format -w
+
+lint: $(TOOLS)/golangci-lint ## lint the Go sources
+	for m in pkg proto services; do (cd $$m && golangci-lint run ./...) || exit 1; done
+
+ci: ## everything that must pass before a change lands
+	.ci/run
+
+.PHONY: help build run migrate test test-short race fuzz bench postgres tools fmt lint gen gen-check buf-lint buf-breaking ci

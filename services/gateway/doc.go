@@ -1,0 +1,12 @@
+// Package gateway is the unit at the edge: REST for every public method, the
+// OpenAPI description with a page to browse it, and the list of endpoints that
+// the official clients read first.
+//
+// It owns no tables and decides nothing. A REST call becomes a gRPC call over a
+// real connection to the same port that gRPC clients use, with the caller's own
+// token and without any credential of the gateway, so that a caller over REST
+// passes the same chain and can do exactly what it can do over gRPC.
+//
+// Only a few request headers travel on (rest.go, forwardedHeaders); none of
+// them but authorization has a say in who the caller is.
+package gateway
