@@ -1,0 +1,176 @@
+package sqldb
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+	_ "modernc.org/sqlite" // registers the driver "sqlite"
+)
+
+// Engine is the kind of a database.
+type Engine string
+
+// The two engines.
+const (
+	SQLite     Engine = "sqlite"
+	PostgreSQL Engine = "postgresql"
+)
+
+// Config says which database to open.
+type Config struct {
+	// URL is a URL of PostgreSQL (postgres:// or postgresql://); anything else is
+	// the path of a SQLite file, which is made when absent.
+	URL string
+
+	// Schema is the schema that holds the tables, on PostgreSQL: the name of the
+	// unit. Migrate makes it. Empty means the search path of the server. SQLite
+	// has no schemas and ignores it.
+	Schema string
+
+	// MaxConns bounds the connections to PostgreSQL, and those that read from
+	// SQLite. 0 means 4 per processor, at least 8.
+	MaxConns int
+
+	// NoSync gives up durability for speed, on SQLite. For tests only.
+	NoSync bool
+}
+
+// DB is an open database. It is safe for concurrent use.
+type DB struct {
+	engine Engine
+	schema string
+	write  *sql.DB // on SQLite a single connection
+	read   *sql.DB // on PostgreSQL the same as write
+	lock   *os.File
+}
+
+// Open opens a database and checks that it answers. A SQLite file can be open in
+// one process at a time: the second one is refused with a text that says so.
+func Open(ctx context.Context, cfg Config) (*DB, error) {
+	if cfg.URL == "" {
+		return nil, errors.New("open database: no URL")
+	}
+	if cfg.MaxConns == 0 {
+		cfg.MaxConns = max(8, 4*runtime.GOMAXPROCS(0))
+	}
+	db, err := open(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("open database: %w", err)
+	}
+	if err := errors.Join(db.write.PingContext(ctx), db.read.PingContext(ctx)); err != nil {
+		return nil, errors.Join(fmt.Errorf("open database: %w", err), db.Close())
+	}
+	return db, nil
+}
+
+func open(cfg Config) (*DB, error) {
+	if strings.HasPrefix(cfg.URL, "postgres://") || strings.HasPrefix(cfg.URL, "postgresql://") {
+		return openPostgreSQL(cfg)
+	}
+	return openSQLite(cfg)
+}
+
+func openPostgreSQL(cfg Config) (*DB, error) {
+	conf, err := pgx.ParseConfig(cfg.URL)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Schema != "" {
+		conf.RuntimeParams["search_path"] = pgx.Identifier{cfg.Schema}.Sanitize()
+	}
+	pool := stdlib.OpenDB(*conf)
+	pool.SetMaxOpenConns(cfg.MaxConns)
+	pool.SetMaxIdleConns(cfg.MaxConns)
+	pool.SetConnMaxIdleTime(5 * time.Minute)
+	return &DB{engine: PostgreSQL, schema: cfg.Schema, write: pool, read: pool}, nil
+}
+
+// openSQLite opens the file twice: one connection that begins every transaction
+// as a writer (so that none fails half-way for want of the lock) and a pool that
+// only reads, which the write-ahead log lets run beside it.
+func openSQLite(cfg Config) (*DB, error) {
+	path, err := filepath.Abs(cfg.URL)
+	if err != nil {
+		return nil, err
+	}
+	lock, err := lockFile(path)
+	if err != nil {
+		return nil, err
+	}
+	sync := "FULL"
+	if cfg.NoSync {
+		sync = "OFF"
+	}
+	common := []string{"busy_timeout(10000)", "foreign_keys(1)", "synchronous(" + sync + ")"}
+	write, err := sql.Open("sqlite", dsn(path, "immediate", append(common, "journal_mode(WAL)")))
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	read, err := sql.Open("sqlite", dsn(path, "deferred", append(common, "query_only(1)")))
+	if err != nil {
+		return nil, errors.Join(err, write.Close(), lock.Close())
+	}
+	write.SetMaxOpenConns(1)
+	write.SetMaxIdleConns(1)
+	read.SetMaxOpenConns(cfg.MaxConns)
+	read.SetMaxIdleConns(cfg.MaxConns)
+	return &DB{engine: SQLite, write: write, read: read, lock: lock}, nil
+}
+
+func dsn(path, txlock string, pragmas []string) string {
+	u := url.URL{Scheme: "file", Path: path, RawQuery: url.Values{"_txlock": {txlock}, "_pragma": pragmas}.Encode()}
+	return u.String()
+}
+
+// Close closes all connections, after the running statements have ended.
+func (db *DB) Close() error {
+	if db.engine == PostgreSQL {
+		return db.write.Close()
+	}
+	return errors.Join(db.read.Close(), db.write.Close(), db.lock.Close())
+}
+
+// Engine tells the engine. Services do not ask: what differs belongs in here.
+func (db *DB) Engine() Engine { return db.engine }
+
+// QueryContext reads rows, outside any transaction. What was committed before
+// the call is seen.
+func (db *DB) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	return db.read.QueryContext(ctx, query, args...)
+}
+
+// QueryRowContext reads one row, outside any transaction.
+func (db *DB) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	return db.read.QueryRowContext(ctx, query, args...)
+}
+
+// Querier reads: a DB, or a transaction. A store method that takes one can be
+// called in both.
+type Querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+// Pool returns the pool that writes, for a library that wants one of its own
+// making. Services use InTx.
+func (db *DB) Pool() *sql.DB { return db.write }
+
+// ForUpdate is the end of a SELECT that locks its rows until the transaction
+// ends: " FOR UPDATE" on PostgreSQL, nothing on SQLite, whose transactions have
+// the whole database to themselves.
+func (db *DB) ForUpdate() string {
+	if db.engine == PostgreSQL {
+		return " FOR UPDATE"
+	}
+	return ""
+}

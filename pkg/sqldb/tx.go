@@ -1,0 +1,91 @@
+package sqldb
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// maxAttempts bounds how often InTx runs a function that conflicts with others.
+const maxAttempts = 10
+
+// InTx runs fn in one transaction that writes: it commits when fn returns nil and
+// rolls back otherwise, also on a panic. It is the only way to begin one.
+//
+// The isolation is read committed; a rule that reads state reads it with
+// ForUpdate. When PostgreSQL ends the transaction for a conflict with another
+// (deadlock, serialization failure), fn is run again from the start, so it must
+// have no effect outside tx. After a statement has failed fn must return: the
+// transaction is lost on PostgreSQL.
+func InTx(ctx context.Context, db *DB, fn func(ctx context.Context, tx *sql.Tx) error) error {
+	for attempt := 1; ; attempt++ {
+		err := inTx(ctx, db.write, nil, fn)
+		if err == nil || !conflict(err) || attempt == maxAttempts {
+			return err
+		}
+		pause := time.Duration(rand.Int64N(int64(attempt) * int64(5*time.Millisecond))) //nolint:gosec // spreads the attempts, no secret
+		select {
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), err)
+		case <-time.After(pause):
+		}
+	}
+}
+
+// Snapshot runs fn in a transaction that only reads and sees one moment of the
+// database, however many statements it takes.
+func Snapshot(ctx context.Context, db *DB, fn func(ctx context.Context, tx *sql.Tx) error) error {
+	opts := &sql.TxOptions{ReadOnly: true}
+	if db.engine == PostgreSQL {
+		opts.Isolation = sql.LevelRepeatableRead
+	}
+	return inTx(ctx, db.read, opts, fn)
+}
+
+func inTx(ctx context.Context, pool *sql.DB, opts *sql.TxOptions, fn func(context.Context, *sql.Tx) error) (err error) {
+	tx, err := pool.BeginTx(ctx, opts)
+	if err != nil {
+		return fmt.Errorf("begin transaction: %w", err)
+	}
+	committed := false
+	defer func() {
+		if committed {
+			return
+		}
+		if rerr := tx.Rollback(); rerr != nil && !errors.Is(rerr, sql.ErrTxDone) {
+			err = errors.Join(err, fmt.Errorf("roll back: %w", rerr))
+		}
+	}()
+	if err := fn(ctx, tx); err != nil {
+		return err
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	committed = true
+	return nil
+}
+
+// Lock makes transactions that take the same name follow one another: the lock
+// is held until the transaction ends. On SQLite they do so anyway.
+func Lock(ctx context.Context, db *DB, tx *sql.Tx, name string) error {
+	if db.engine == SQLite {
+		return nil
+	}
+	if _, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock(hashtextextended($1, 0))`, name); err != nil {
+		return fmt.Errorf("take lock %s: %w", name, err)
+	}
+	return nil
+}
+
+// conflict reports whether PostgreSQL gave up a transaction that may be tried
+// again: serialization_failure or deadlock_detected.
+func conflict(err error) bool {
+	var e *pgconn.PgError
+	return errors.As(err, &e) && (e.Code == "40001" || e.Code == "40P01")
+}
