@@ -1,0 +1,105 @@
+package jobs
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/bindery-iam/bindery/pkg/sqldb"
+)
+
+// Run executes jobs that are due until ctx ends, then waits for those that run,
+// also by Do, at most one lease; what has not ended by then is cancelled, and
+// executed again later. It returns nil.
+func (q *Queue) Run(ctx context.Context) error {
+	jobs, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	for range q.cfg.Workers {
+		q.running.Go(func() { q.work(ctx, jobs) })
+	}
+	<-ctx.Done()
+	idle := make(chan struct{})
+	go func() {
+		q.running.Wait()
+		close(idle)
+	}()
+	select {
+	case <-idle:
+	case <-time.After(q.cfg.Lease):
+		q.cfg.Log.Warn("jobs cancelled at the end", zap.String("queue", q.cfg.Unit))
+	}
+	return nil
+}
+
+// work executes one job after the other. Each worker that finds a job wakes the
+// next one, so that one kick is enough for a full queue.
+func (q *Queue) work(ctx, jobs context.Context) {
+	tick := time.NewTicker(q.cfg.Poll)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		t, attempt, err := q.receive(ctx)
+		switch {
+		case err != nil && ctx.Err() == nil:
+			q.cfg.Log.Error("jobs not received", zap.String("queue", q.cfg.Unit), zap.Error(err))
+		case err == nil && attempt > 0:
+			q.Kick()
+			_ = q.execute(jobs, t, attempt) // logged there, and tried again
+			continue
+		}
+		select {
+		case <-ctx.Done():
+		case <-q.kick:
+		case <-tick.C:
+		}
+	}
+}
+
+// receive takes the next job that is due, for one lease; attempt is 0 when there
+// is none, else how often it was taken.
+func (q *Queue) receive(ctx context.Context) (t Ticket, attempt int, err error) {
+	due, err := q.due(ctx)
+	if err != nil || !due {
+		return Ticket{}, 0, err
+	}
+	err = sqldb.InTx(ctx, q.cfg.DB, func(ctx context.Context, tx *sql.Tx) error {
+		// Two receivers at once would take the same row of goqite on PostgreSQL.
+		if err := sqldb.Lock(ctx, q.cfg.DB, tx, "jobs of "+q.cfg.Unit); err != nil {
+			return err
+		}
+		m, err := q.goqite.ReceiveTx(ctx, tx)
+		if err != nil || m == nil {
+			t, attempt = Ticket{}, 0
+			return err
+		}
+		var body message
+		if json.Unmarshal(m.Body, &body) != nil {
+			body = message{} // of no kind: it fails, and stays where it can be looked at
+		}
+		t = Ticket{id: m.ID, kind: body.Kind, body: body.Payload}
+		return tx.QueryRowContext(ctx, `SELECT received FROM goqite WHERE id = $1`, string(m.ID)).Scan(&attempt)
+	})
+	return t, attempt, err
+}
+
+// due looks without a lock whether a job may be due, so that idle workers do not
+// keep the one writer of SQLite busy.
+func (q *Queue) due(ctx context.Context) (bool, error) {
+	var timeout any = time.Now().UTC()
+	if q.cfg.DB.Engine() == sqldb.SQLite {
+		timeout = time.Now().UTC().Format("2006-01-02T15:04:05.000Z07:00") // as goqite writes it
+	}
+	var one int
+	err := q.cfg.DB.QueryRowContext(ctx, `SELECT 1 FROM goqite WHERE queue = $1 AND timeout <= $2 LIMIT 1`, q.cfg.Unit, timeout).Scan(&one)
+	if errors.Is(err, sql.ErrNoRows) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for jobs: %w", err)
+	}
+	return true, nil
+}
