@@ -1,0 +1,170 @@
+package apierr
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/protoadapt"
+)
+
+// Edge returns what may leave for err: code, message and details of its inner
+// *Error; CANCELLED or DEADLINE_EXCEEDED for a context error; what FromRPC makes
+// of an answer of another unit; INTERNAL "internal error" for all else. A
+// requestID is added as google.rpc.RequestInfo, since clients find it there when
+// they cannot read trailers. Edge of nil is nil, the status of success.
+func Edge(err error, requestID string) *status.Status {
+	if err == nil {
+		return nil
+	}
+	e := outward(err)
+	if requestID != "" {
+		c := *e
+		c.Details = append(append(c.Details[:0:0], e.Details...), &errdetails.RequestInfo{RequestId: requestID})
+		e = &c
+	}
+	return e.GRPCStatus()
+}
+
+// FromRPC turns the error of a call to another unit into one of this package:
+// refusals made here travel on unchanged, those about the call's own deadline
+// keep their code, UNAVAILABLE stays so, and all else (no such method, a unit
+// that may not call, a message too large) is our fault: INTERNAL. The original
+// is kept for the log. FromRPC of nil is nil.
+func FromRPC(err error) error {
+	if err == nil {
+		return nil
+	}
+	if e, ok := As(err); ok {
+		return e
+	}
+	if e := fromContext(err); e != nil {
+		return e
+	}
+	st, ok := status.FromError(err)
+	if !ok {
+		return Internal(err)
+	}
+	return fromStatus(st, err)
+}
+
+// GRPCStatus is the status of the error, without its cause.
+func (e *Error) GRPCStatus() *status.Status {
+	st := status.New(e.Code, clean(e.Message))
+	details := []protoadapt.MessageV1{&errdetails.ErrorInfo{Reason: e.Reason, Domain: Domain, Metadata: cleanMap(e.Meta)}}
+	if len(e.Fields) > 0 {
+		bad := new(errdetails.BadRequest)
+		for _, f := range e.Fields {
+			bad.FieldViolations = append(bad.FieldViolations,
+				&errdetails.BadRequest_FieldViolation{Field: clean(f.Name), Description: clean(f.Message), Reason: e.Reason})
+		}
+		details = append(details, bad)
+	}
+	for _, d := range e.Details {
+		details = append(details, protoadapt.MessageV1Of(d))
+	}
+	full, err := st.WithDetails(details...)
+	if err != nil { // only for code OK, which no refusal has
+		return status.New(codes.Internal, "internal error")
+	}
+	return full
+}
+
+// outward returns the *Error as which err leaves. err is not nil.
+func outward(err error) *Error {
+	if e, ok := As(err); ok && e != nil && e.Code != codes.OK {
+		return e
+	}
+	if e := fromContext(err); e != nil {
+		return e
+	}
+	var s interface{ GRPCStatus() *status.Status }
+	if errors.As(err, &s) {
+		return fromStatus(s.GRPCStatus(), err)
+	}
+	return Internal(err)
+}
+
+// fromContext returns the refusal for a context error, nil for other errors.
+func fromContext(err error) *Error {
+	switch {
+	case errors.Is(err, context.Canceled):
+		return New(codes.Canceled, ReasonCancelled, "the caller cancelled the call").WithCause(err)
+	case errors.Is(err, context.DeadlineExceeded):
+		return New(codes.DeadlineExceeded, ReasonDeadline, "the deadline of the call passed").WithCause(err)
+	default:
+		return nil
+	}
+}
+
+// fromStatus reads a status that another unit answered.
+func fromStatus(st *status.Status, err error) *Error {
+	switch st.Code() { //nolint:exhaustive // the other codes are refusals, read below
+	case codes.Canceled:
+		return New(codes.Canceled, ReasonCancelled, "the caller cancelled the call").WithCause(err)
+	case codes.DeadlineExceeded:
+		return New(codes.DeadlineExceeded, ReasonDeadline, "the deadline of the call passed").WithCause(err)
+	case codes.OK, codes.Unknown, codes.Internal, codes.DataLoss:
+		return Internal(err)
+	}
+	e := &Error{Code: st.Code(), Message: st.Message(), cause: err}
+	for _, d := range st.Details() {
+		switch d := d.(type) {
+		case *errdetails.ErrorInfo:
+			if d.GetDomain() == Domain {
+				e.Reason, e.Meta = d.GetReason(), d.GetMetadata()
+			}
+		case *errdetails.BadRequest:
+			for _, v := range d.GetFieldViolations() {
+				e.Fields = append(e.Fields, Field{Name: v.GetField(), Message: v.GetDescription()})
+			}
+		case *errdetails.RequestInfo: // the outermost call adds its own
+		case protoadapt.MessageV2:
+			e.Details = append(e.Details, d)
+		}
+	}
+	switch {
+	case e.Reason == ReasonUnitInvalid || e.Reason == ReasonUnitNotAdmitted:
+		return Internal(err) // the unit's mistake, not its caller's
+	case e.Reason != "":
+		return e
+	case st.Code() == codes.Unavailable:
+		return Unavailable(ReasonUnavailable, "a service behind this one cannot be reached, try again").WithCause(err)
+	default:
+		return Internal(err)
+	}
+}
+
+// clean makes text fit for a status: valid UTF-8 and not endless.
+func clean(s string) string {
+	const limit = 2048
+	if len(s) > limit {
+		cut := limit
+		for cut > 0 && !utf8.RuneStart(s[cut]) {
+			cut--
+		}
+		s = s[:cut] + "…"
+	}
+	return strings.ToValidUTF8(s, "\uFFFD")
+}
+
+func cleanMap(m map[string]string) map[string]string {
+	for k, v := range m {
+		if !utf8.ValidString(k) || !utf8.ValidString(v) || len(v) > 256 {
+			c := make(map[string]string, len(m))
+			for k, v := range m {
+				if len(v) > 256 {
+					v = fmt.Sprintf("%.256s", v)
+				}
+				c[clean(k)] = clean(v)
+			}
+			return c
+		}
+	}
+	return m
+}
