@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/bindery-iam/bindery/pkg/authz"
 	operationpb "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/operation"
 )
 
@@ -24,7 +25,7 @@ import (
 // set when it is done, neither before.
 type Operation struct {
 	ID             string
-	Resource       Resource
+	Resource       authz.Resource
 	ViewPermission string // on Resource; shows the operation to others than its creator
 	Description    string
 	CreatedBy      string // id of the subject
@@ -36,13 +37,10 @@ type Operation struct {
 	Response       *anypb.Any
 }
 
-// Resource names what an operation works on.
-type Resource struct{ Type, ID string }
-
 // New is what makes an operation. All fields but Response are required.
 type New struct {
-	Resource       Resource
-	ViewPermission string
+	Resource       authz.Resource // what it works on
+	ViewPermission string         // on Resource
 	Description    string // e.g. "Create folder"
 	CreatedBy      string
 	Metadata       proto.Message // of the type that the method declares

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/bindery-iam/bindery/pkg/apierr"
+	"github.com/bindery-iam/bindery/pkg/authz"
 	"github.com/bindery-iam/bindery/pkg/id"
 	"github.com/bindery-iam/bindery/pkg/page"
 	"github.com/bindery-iam/bindery/pkg/sqldb"
@@ -37,7 +38,16 @@ type Store struct {
 	unit   string
 	prefix string
 	now    func() time.Time
+	cancel Canceler
 }
+
+// Canceler takes back an operation that is not done, after it has checked that the
+// caller of ctx may, and returns what has become of the operation.
+type Canceler func(ctx context.Context, op Operation) (Operation, error)
+
+// OnCancel sets what OperationService.Cancel does with the operations of the
+// unit. Without it they cannot be cancelled. It is called before the store serves.
+func (s *Store) OnCancel(cancel Canceler) { s.cancel = cancel }
 
 // NewStore returns the store of a unit, whose operations have ids of prefix.
 func NewStore(db *sqldb.DB, unit, prefix string, now func() time.Time) *Store {
@@ -147,7 +157,7 @@ func NotFound(opID string) error {
 // List returns at most limit operations on a resource that follow after, newest
 // first: by created_at, then id, both descending. The zero Position begins at the
 // newest.
-func (s *Store) List(ctx context.Context, r Resource, after page.Position, limit int) ([]Operation, error) {
+func (s *Store) List(ctx context.Context, r authz.Resource, after page.Position, limit int) ([]Operation, error) {
 	query := `SELECT ` + columns + ` FROM {{unit}}_operations WHERE resource_type = $1 AND resource_id = $2`
 	args := []any{r.Type, r.ID, limit}
 	if after != (page.Position{}) {
