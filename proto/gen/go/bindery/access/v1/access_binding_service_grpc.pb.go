@@ -34,7 +34,7 @@ const (
 // their public API by it, with the token of their caller.
 type AccessBindingServiceClient interface {
 	// Lists the bindings set on the resource itself, not the inherited ones
-	// (AB-7), in the order of role, subject type and subject id.
+	// (AB-7), in the order in which their pairs came into force, oldest first.
 	ListAccessBindings(ctx context.Context, in *ListAccessBindingsRequest, opts ...grpc.CallOption) (*ListAccessBindingsResponse, error)
 	// Replaces the direct bindings of the resource (AB-2). The operation is done
 	// when the change is in force everywhere.
@@ -90,7 +90,7 @@ func (c *accessBindingServiceClient) UpdateAccessBindings(ctx context.Context, i
 // their public API by it, with the token of their caller.
 type AccessBindingServiceServer interface {
 	// Lists the bindings set on the resource itself, not the inherited ones
-	// (AB-7), in the order of role, subject type and subject id.
+	// (AB-7), in the order in which their pairs came into force, oldest first.
 	ListAccessBindings(context.Context, *ListAccessBindingsRequest) (*ListAccessBindingsResponse, error)
 	// Replaces the direct bindings of the resource (AB-2). The operation is done
 	// when the change is in force everywhere.

@@ -52,9 +52,9 @@ type OrganizationServiceClient interface {
 	// Lists the access bindings set on an organization itself, not the inherited ones
 	// (AB-7).
 	ListAccessBindings(ctx context.Context, in *access.ListAccessBindingsRequest, opts ...grpc.CallOption) (*access.ListAccessBindingsResponse, error)
-	// Replaces all direct access bindings of an organization (AB-2). Only an
-	// owner changes who is owner (AS-4, AS-6), and one owner always remains (OW-3,
-	// OW-4). Unlike for clouds and folders the result is Empty.
+	// Replaces all direct access bindings of an organization (AB-2). Only an owner
+	// changes who is owner (AS-4, AS-6), and one owner always remains (OW-3, OW-4).
+	// Unlike for clouds and folders the result is Empty.
 	SetAccessBindings(ctx context.Context, in *access.SetAccessBindingsRequest, opts ...grpc.CallOption) (*operation.Operation, error)
 	// Adds and removes access bindings of an organization, all or none (AB-3, AB-6).
 	// The rules for owners are those of SetAccessBindings.
@@ -205,9 +205,9 @@ type OrganizationServiceServer interface {
 	// Lists the access bindings set on an organization itself, not the inherited ones
 	// (AB-7).
 	ListAccessBindings(context.Context, *access.ListAccessBindingsRequest) (*access.ListAccessBindingsResponse, error)
-	// Replaces all direct access bindings of an organization (AB-2). Only an
-	// owner changes who is owner (AS-4, AS-6), and one owner always remains (OW-3,
-	// OW-4). Unlike for clouds and folders the result is Empty.
+	// Replaces all direct access bindings of an organization (AB-2). Only an owner
+	// changes who is owner (AS-4, AS-6), and one owner always remains (OW-3, OW-4).
+	// Unlike for clouds and folders the result is Empty.
 	SetAccessBindings(context.Context, *access.SetAccessBindingsRequest) (*operation.Operation, error)
 	// Adds and removes access bindings of an organization, all or none (AB-3, AB-6).
 	// The rules for owners are those of SetAccessBindings.

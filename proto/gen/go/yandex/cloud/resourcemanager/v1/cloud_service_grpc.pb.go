@@ -63,12 +63,11 @@ type CloudServiceClient interface {
 	// Lists the access bindings set on a cloud itself, not the inherited ones
 	// (AB-7).
 	ListAccessBindings(ctx context.Context, in *access.ListAccessBindingsRequest, opts ...grpc.CallOption) (*access.ListAccessBindingsResponse, error)
-	// Replaces all direct access bindings of a cloud (AB-2). Only an
-	// owner changes who is owner (AS-4, AS-5), and one owner always remains (OW-1,
-	// OW-3).
+	// Replaces all direct access bindings of a cloud (AB-2). Only an owner changes
+	// who is owner (AS-4, AS-5), and one owner always remains (OW-1, OW-3).
 	SetAccessBindings(ctx context.Context, in *access.SetAccessBindingsRequest, opts ...grpc.CallOption) (*operation.Operation, error)
-	// Adds and removes access bindings of a cloud, all or none (AB-3, AB-6).
-	// The rules for owners are those of SetAccessBindings.
+	// Adds and removes access bindings of a cloud, all or none (AB-3, AB-6). The
+	// rules for owners are those of SetAccessBindings.
 	UpdateAccessBindings(ctx context.Context, in *access.UpdateAccessBindingsRequest, opts ...grpc.CallOption) (*operation.Operation, error)
 	// Lists the access policies bound to a cloud itself (AP-2).
 	ListAccessPolicyBindings(ctx context.Context, in *access.ListAccessPolicyBindingsRequest, opts ...grpc.CallOption) (*access.ListAccessPolicyBindingsResponse, error)
@@ -245,12 +244,11 @@ type CloudServiceServer interface {
 	// Lists the access bindings set on a cloud itself, not the inherited ones
 	// (AB-7).
 	ListAccessBindings(context.Context, *access.ListAccessBindingsRequest) (*access.ListAccessBindingsResponse, error)
-	// Replaces all direct access bindings of a cloud (AB-2). Only an
-	// owner changes who is owner (AS-4, AS-5), and one owner always remains (OW-1,
-	// OW-3).
+	// Replaces all direct access bindings of a cloud (AB-2). Only an owner changes
+	// who is owner (AS-4, AS-5), and one owner always remains (OW-1, OW-3).
 	SetAccessBindings(context.Context, *access.SetAccessBindingsRequest) (*operation.Operation, error)
-	// Adds and removes access bindings of a cloud, all or none (AB-3, AB-6).
-	// The rules for owners are those of SetAccessBindings.
+	// Adds and removes access bindings of a cloud, all or none (AB-3, AB-6). The
+	// rules for owners are those of SetAccessBindings.
 	UpdateAccessBindings(context.Context, *access.UpdateAccessBindingsRequest) (*operation.Operation, error)
 	// Lists the access policies bound to a cloud itself (AP-2).
 	ListAccessPolicyBindings(context.Context, *access.ListAccessPolicyBindingsRequest) (*access.ListAccessPolicyBindingsResponse, error)
