@@ -41,7 +41,7 @@ type Operation struct {
 type New struct {
 	Resource       authz.Resource // what it works on
 	ViewPermission string         // on Resource
-	Description    string // e.g. "Create folder"
+	Description    string         // e.g. "Create folder"
 	CreatedBy      string
 	Metadata       proto.Message // of the type that the method declares
 	Response       proto.Message // when it is done at once

@@ -100,7 +100,7 @@ func (s *Store) Finish(ctx context.Context, tx *sql.Tx, opID string, metadata, r
 // Fail makes an operation done with an error, as its edge would show it. An
 // operation that is done already stays as it is.
 func (s *Store) Fail(ctx context.Context, tx *sql.Tx, opID string, metadata proto.Message, cause error) error {
-	return s.end(ctx, tx, opID, metadata, nil, apierr.Edge(cause, opID).Proto())
+	return s.end(ctx, tx, opID, metadata, nil, apierr.Edge(cause, "").Proto())
 }
 
 func (s *Store) end(ctx context.Context, tx *sql.Tx, opID string, metadata, response proto.Message, failure *spb.Status) error {

@@ -94,8 +94,10 @@ func (s *Sealer) Open(token string, scope ...string) (Position, error) {
 	if token == "" {
 		return Position{}, nil
 	}
-	sealed, err := base64.RawURLEncoding.Strict().DecodeString(token)
-	if err != nil || len(token) > MaxToken || len(sealed) < nonceSize+timeSize+tagSize {
+	encoding := base64.RawURLEncoding.Strict()
+	sealed, err := encoding.DecodeString(token)
+	// The decoder skips line ends: one token would have many spellings.
+	if err != nil || len(token) > MaxToken || len(token) != encoding.EncodedLen(len(sealed)) || len(sealed) < nonceSize+timeSize+tagSize {
 		return Position{}, errToken
 	}
 	plain, err := s.aead.Open(nil, sealed[:nonceSize], sealed[nonceSize:], bind(scope))

@@ -17,7 +17,9 @@ const (
 )
 
 func TestMigrate(t *testing.T) {
-	unit := func(name string, fs fstest.MapFS) sqldb.Migrations { return sqldb.Migrations{Name: name, Unit: name, FS: fs} }
+	unit := func(name string, fs fstest.MapFS) sqldb.Migrations {
+		return sqldb.Migrations{Name: name, Unit: name, FS: fs}
+	}
 	first := unit("a", files("0001_one.sql", one))
 	both := unit("a", files("0001_one.sql", one, "0002_two.sql", two))
 	sqldbtest.ForEach(t, "kit", nil, func(t *testing.T, db *sqldb.DB) {
