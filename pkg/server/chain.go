@@ -1,0 +1,271 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/bindery-iam/bindery/pkg/apierr"
+	"github.com/bindery-iam/bindery/pkg/authn"
+	"github.com/bindery-iam/bindery/pkg/authz"
+	"github.com/bindery-iam/bindery/pkg/log"
+)
+
+// chain is what every call passes, as one interceptor: metrics, request id and
+// log, recovery, error edge, authentication, authorization, validation, handler.
+type chain struct {
+	methods map[string]*method
+	auth    authenticator
+	valid   *validator
+	log     *zap.Logger
+	metrics *metrics
+	results results
+}
+
+// method is what the chain knows of a method before the first call.
+type method struct {
+	name    string
+	rule    *authz.Method
+	decider authz.Decider
+	quiet   bool
+	metrics methodMetrics
+}
+
+// call is one call on its way through the chain.
+type call struct {
+	*method
+	request log.Request
+	start   time.Time
+	who     authn.Principal
+}
+
+// unary is the interceptor of calls with one request and one answer.
+func (c *chain) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	k, err := c.begin(ctx, info.FullMethod)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := c.handle(ctx, k, req, handler)
+	if err = c.end(ctx, k, err); err != nil {
+		return nil, err
+	}
+	if !k.quiet {
+		named(&k.request)
+		if err := grpc.SetHeader(ctx, ids(&k.request)); err != nil {
+			c.log.Debug("response headers not sent", zap.Error(err))
+		}
+	}
+	return resp, nil
+}
+
+// handle is the part of the chain whose errors the edge sees.
+func (c *chain) handle(ctx context.Context, k *call, req any, handler grpc.UnaryHandler) (resp any, err error) {
+	defer c.recover(k, &err)
+	msg, ok := req.(proto.Message)
+	if !ok {
+		return nil, apierr.Internal(fmt.Errorf("request %T is no message", req))
+	}
+	ctx, err = c.admit(ctx, k, msg)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.valid.check(msg); err != nil {
+		return nil, err
+	}
+	return handler(ctx, req)
+}
+
+// admit authenticates and authorizes; the returned context carries the request
+// and the principal.
+func (c *chain) admit(ctx context.Context, k *call, msg proto.Message) (context.Context, error) {
+	ctx = log.NewContext(ctx, k.request, c.log)
+	caller, err := c.auth.caller(ctx)
+	if err != nil {
+		c.results.count(codes.Unauthenticated)
+		return ctx, err
+	}
+	k.who = caller.Principal
+	ctx, err = k.rule.Authorize(authn.NewContext(ctx, caller.Principal), k.decider, caller, msg)
+	c.results.count(apierr.CodeOf(err))
+	return ctx, err
+}
+
+// stream is the interceptor of streams. Their rules read no request field, and
+// each message that arrives is validated.
+func (c *chain) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	k, err := c.begin(ss.Context(), info.FullMethod)
+	if err != nil {
+		return err
+	}
+	err = c.handleStream(k, srv, ss, handler)
+	return c.end(ss.Context(), k, err)
+}
+
+func (c *chain) handleStream(k *call, srv any, ss grpc.ServerStream, handler grpc.StreamHandler) (err error) {
+	defer c.recover(k, &err)
+	ctx, err := c.admit(ss.Context(), k, nil)
+	if err != nil {
+		return err
+	}
+	return handler(srv, &checkedStream{ServerStream: ss, ctx: ctx, valid: c.valid})
+}
+
+// checkedStream is a stream with the context of an admitted call.
+type checkedStream struct {
+	grpc.ServerStream
+	ctx   context.Context //nolint:containedctx // the interface asks for it
+	valid *validator
+}
+
+// Context returns the context with the request and the principal.
+func (s *checkedStream) Context() context.Context { return s.ctx }
+
+// RecvMsg receives and validates one message.
+func (s *checkedStream) RecvMsg(m any) error {
+	if err := s.ServerStream.RecvMsg(m); err != nil {
+		return err
+	}
+	if msg, ok := m.(proto.Message); ok {
+		return s.valid.check(msg)
+	}
+	return nil
+}
+
+// begin finds the method and names the request. A method that is served without a
+// rule cannot exist, by the boot check; should it, it is refused.
+func (c *chain) begin(ctx context.Context, name string) (*call, error) {
+	m := c.methods[name]
+	if m == nil || m.rule == nil {
+		return nil, apierr.Edge(apierr.Internal(errors.New("method without a rule")), "").Err()
+	}
+	k := &call{method: m, start: time.Now()}
+	k.request = incoming(ctx, name)
+	if !m.quiet {
+		named(&k.request)
+	}
+	return k, nil
+}
+
+// end is the error edge with what surrounds it: it decides what leaves, puts the
+// ids of a failure into the trailer, counts, and writes the line of the call.
+func (c *chain) end(ctx context.Context, k *call, err error) error {
+	took := time.Since(k.start)
+	if err == nil {
+		k.metrics.observe(codes.OK, took)
+		if !k.quiet {
+			c.line(k, zap.InfoLevel, codes.OK, took)
+		}
+		return nil
+	}
+	named(&k.request)
+	st := apierr.Edge(err, k.request.ID)
+	k.metrics.observe(st.Code(), took)
+	level := zap.InfoLevel
+	switch st.Code() { //nolint:exhaustive // the others are refusals, not failures
+	case codes.Internal, codes.Unknown, codes.DataLoss:
+		level = zap.ErrorLevel
+	case codes.Unavailable:
+		level = zap.WarnLevel
+	case codes.PermissionDenied:
+		if k.quiet { // a check that says no is an answer
+			level = zap.DebugLevel
+		}
+	}
+	c.line(k, level, st.Code(), took, zap.String("reason", apierr.ReasonOf(err)), zap.Error(err))
+	// A failure sends no headers: a response with headers is not retried.
+	if terr := grpc.SetTrailer(ctx, ids(&k.request)); terr != nil {
+		c.log.Debug("trailer not sent", zap.Error(terr))
+	}
+	return st.Err()
+}
+
+// line writes the one line of a call.
+func (c *chain) line(k *call, level zapcore.Level, code codes.Code, took time.Duration, more ...zap.Field) {
+	entry := c.log.Check(level, "rpc")
+	if entry == nil {
+		return
+	}
+	fields := append(make([]zap.Field, 0, 12),
+		zap.String("method", k.name), zap.String("code", code.String()), zap.Duration("duration", took),
+		zap.String("request_id", k.request.ID), zap.String("trace_id", k.request.TraceID),
+		zap.String("subject", k.who.Subject()), zap.String("unit", k.who.Unit),
+		zap.String("remote", k.request.Remote), zap.String("user_agent", k.request.UserAgent))
+	entry.Write(append(fields, more...)...)
+}
+
+// recover turns a panic of what is inside into INTERNAL and a line with the stack.
+func (c *chain) recover(k *call, err *error) {
+	r := recover()
+	if r == nil {
+		return
+	}
+	c.metrics.panics.Inc()
+	c.log.Error("panic", zap.String("method", k.name), zap.String("request_id", k.request.ID),
+		zap.Any("panic", r), zap.ByteString("stack", debug.Stack()))
+	*err = apierr.Internal(fmt.Errorf("panic: %v", r))
+}
+
+// authenticator reads who calls from the two metadata keys that say so. No other
+// key is ever identity.
+type authenticator struct {
+	tokens   *authn.Verifier
+	units    *authn.UnitVerifier
+	operator bool // every caller is the operator: the socket has checked
+}
+
+const bearer = "Bearer "
+
+var (
+	errTwoTokens = apierr.Unauthenticated(apierr.ReasonTokenInvalid, "several authorization headers, one is allowed")
+	errNotBearer = apierr.Unauthenticated(apierr.ReasonTokenInvalid, "the authorization header must read: Bearer <IAM token>")
+	errTwoUnits  = apierr.Unauthenticated(apierr.ReasonUnitInvalid, "several unit credentials, one is allowed")
+)
+
+// caller returns who calls. A bad IAM token is not an error here but part of the
+// answer, since public methods do not look at it. A bad unit credential is.
+func (a *authenticator) caller(ctx context.Context) (authz.Caller, error) {
+	var c authz.Caller
+	if values := metadata.ValueFromIncomingContext(ctx, "authorization"); len(values) > 0 {
+		p, err := a.token(ctx, values)
+		if err != nil {
+			c.Err = err
+		} else {
+			c.Principal = *p
+		}
+	}
+	if a.operator {
+		c.Principal.Unit = authn.Operator
+		return c, nil
+	}
+	values := metadata.ValueFromIncomingContext(ctx, authn.UnitHeader)
+	if len(values) == 0 {
+		return c, nil
+	}
+	if len(values) > 1 {
+		return authz.Caller{}, errTwoUnits
+	}
+	unit, err := a.units.Verify(values[0])
+	c.Principal.Unit = unit
+	return c, err
+}
+
+func (a *authenticator) token(ctx context.Context, values []string) (*authn.Principal, error) {
+	if len(values) > 1 {
+		return nil, errTwoTokens
+	}
+	v := values[0]
+	if len(v) <= len(bearer) || !strings.EqualFold(v[:len(bearer)], bearer) {
+		return nil, errNotBearer
+	}
+	return a.tokens.Verify(ctx, v[len(bearer):])
+}

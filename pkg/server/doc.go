@@ -1,0 +1,13 @@
+// Package server runs units: services that share one process, one port and one
+// chain of interceptors.
+//
+// The chain is written once (chain.go), in this order: metrics, request id and
+// log, recovery, error edge, authentication, authorization, validation, handler.
+// A unit gives constructors, not interceptors: its Build returns what to register
+// and is never asked again. What a unit calls it reaches by Base.Peer, a real gRPC
+// connection through the same chain, also when both live in one process.
+//
+// Of the official clients' demands this package keeps: TLS and plaintext h2c on
+// one port, pings every 20 seconds, ids in headers on success and in the trailer
+// and google.rpc.RequestInfo on failure.
+package server

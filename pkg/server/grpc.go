@@ -1,0 +1,195 @@
+package server
+
+import (
+	"fmt"
+	"maps"
+	"net"
+	"runtime"
+	"slices"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/reflection"
+
+	"github.com/bindery-iam/bindery/pkg/authz"
+	"github.com/bindery-iam/bindery/pkg/operation"
+	operationpb "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/operation"
+)
+
+// Bounds of every connection.
+const (
+	maxMessage = 4 << 20  // bytes of a request
+	maxHeaders = 16 << 10 // bytes of a request's metadata
+	maxStreams = 1000     // calls at once over one connection
+	// minPing allows the pings of the official clients, every 30 seconds and from
+	// terraform's newer half too, also without calls.
+	minPing = 10 * time.Second
+)
+
+// servers makes the grpc servers and their chains, after checking every rule.
+func (p *Process) servers(auth authenticator) error {
+	m := newMetrics(p.opts.Metrics)
+	var public, operator []service
+	for _, u := range p.units {
+		public = append(public, u.services...)
+		operator = append(operator, u.opService...)
+	}
+	ops, err := p.operationService()
+	if err != nil {
+		return err
+	}
+	public = append(public, ops...)
+
+	p.public, err = p.newServer(public, auth, m, newEitherCreds(p.tls, p.opts.AllowPlaintext))
+	if err != nil {
+		return err
+	}
+	if p.inner, err = p.newServer(public, auth, m, insecure.NewCredentials()); err != nil {
+		return err
+	}
+	if len(operator) > 0 {
+		auth.operator = true
+		if p.operator, err = p.newServer(operator, auth, m, operatorCreds{}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// newServer makes a server that offers the services behind the chain. The chain
+// needs the table of methods, which needs the server: so it is filled in last.
+func (p *Process) newServer(services []service, auth authenticator, m *metrics, creds credentials.TransportCredentials) (*grpc.Server, error) {
+	c := &chain{auth: auth, log: p.opts.Log, metrics: m, results: m.results()}
+	s := grpc.NewServer(
+		grpc.Creds(creds),
+		grpc.UnaryInterceptor(c.unary),
+		grpc.StreamInterceptor(c.stream),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPing, PermitWithoutStream: true}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 2 * time.Minute, Timeout: 20 * time.Second}),
+		grpc.MaxRecvMsgSize(maxMessage),
+		grpc.MaxHeaderListSize(maxHeaders),
+		grpc.MaxConcurrentStreams(maxStreams),
+		grpc.ConnectionTimeout(handshakeTimeout),
+		grpc.NumStreamWorkers(uint32(4*runtime.GOMAXPROCS(0))), //nolint:gosec // a small number
+	)
+	for _, svc := range services {
+		s.RegisterService(svc.desc, svc.impl)
+	}
+	healthv1.RegisterHealthServer(s, p.health)
+	reflection.RegisterV1(s)
+	return s, p.fill(c, s, services, m)
+}
+
+// fill compiles the rules and constraints of all methods of a server.
+func (p *Process) fill(c *chain, s *grpc.Server, services []service, m *metrics) error {
+	table, err := authz.NewTable(s.GetServiceInfo(), authz.Deps{Catalog: p.opts.Catalog, Resolvers: p.resolvers()})
+	if err != nil {
+		return err
+	}
+	msgs, err := inputs(services)
+	if err != nil {
+		return err
+	}
+	if c.valid, err = newValidator(msgs); err != nil {
+		return err
+	}
+	owners := p.owners()
+	c.methods = make(map[string]*method)
+	for name, info := range s.GetServiceInfo() {
+		owner := owners[name]
+		for _, mi := range info.Methods {
+			full := "/" + name + "/" + mi.Name
+			c.methods[full] = &method{
+				name: full, rule: table.Method(full), decider: owner.decider, quiet: owner.quiet, metrics: m.method(full),
+			}
+		}
+	}
+	return nil
+}
+
+// owner is what the unit that registered a service says about its methods.
+type owner struct {
+	decider authz.Decider
+	quiet   bool
+}
+
+// owners returns the owner of each service; those of the process itself are judged
+// by the first unit's Decider and health is quiet.
+func (p *Process) owners() map[string]owner {
+	out := map[string]owner{
+		healthv1.Health_ServiceDesc.ServiceName:              {quiet: true},
+		operationpb.OperationService_ServiceDesc.ServiceName: {decider: p.decider()},
+	}
+	for _, u := range p.units {
+		for _, svc := range slices.Concat(u.services, u.opService) {
+			name := svc.desc.ServiceName
+			out[name] = owner{decider: u.Decider, quiet: slices.Contains(u.Quiet, name)}
+		}
+	}
+	return out
+}
+
+// decider is that of accessbindings where it lives here, else of any unit.
+func (p *Process) decider() authz.Decider {
+	for _, u := range p.units {
+		if u.Name == accessBindings {
+			return u.Decider
+		}
+	}
+	return p.units[0].Decider
+}
+
+func (p *Process) resolvers() map[string]authz.Resolver {
+	out := make(map[string]authz.Resolver)
+	for _, u := range p.units {
+		maps.Copy(out, u.Resolvers)
+	}
+	return out
+}
+
+// openPorts takes the addresses, so that a taken one is known before Run.
+func (p *Process) openPorts() error {
+	var err error
+	if p.listen, err = net.Listen("tcp", p.opts.Listen); err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	// The units' own calls have a port of their own: at the end the public one
+	// drains first, while its calls still need the others.
+	if p.innerListen, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+		return fmt.Errorf("listen for units: %w", err)
+	}
+	if p.operator != nil {
+		if p.opListen, err = listenOperator(p.opts.DataDir); err != nil {
+			return fmt.Errorf("operator socket: %w", err)
+		}
+	}
+	if p.http, err = p.openHTTP(); err != nil {
+		return err
+	}
+	p.ops, err = p.openOps()
+	return err
+}
+
+// operationService returns the one OperationService of the process, over the
+// operations of all its units; none when no unit has any.
+func (p *Process) operationService() ([]service, error) {
+	routes := make(map[string]operation.Route)
+	for _, u := range p.units {
+		if u.Operations == nil {
+			continue
+		}
+		prefix := u.Operations.Prefix()
+		if routes[prefix] != nil {
+			return nil, fmt.Errorf("unit %s: operations with the prefix %s of another unit", u.Name, prefix)
+		}
+		routes[prefix] = operation.Local(u.Operations, u.Decider.Authorize)
+	}
+	if len(routes) == 0 {
+		return nil, nil
+	}
+	return []service{{&operationpb.OperationService_ServiceDesc, operation.NewService(routes)}}, nil
+}

@@ -1,0 +1,95 @@
+package server
+
+import (
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"github.com/bindery-iam/bindery/pkg/authn"
+	"github.com/bindery-iam/bindery/pkg/authz"
+	"github.com/bindery-iam/bindery/pkg/sqldb"
+)
+
+// Options are what a process is made of.
+type Options struct {
+	Units   []Unit
+	Catalog authz.Catalog
+	Log     *zap.Logger
+	Metrics *prometheus.Registry
+	Now     func() time.Time // nil means time.Now
+
+	// DB returns the database of a unit. The process does not close it.
+	DB func(unit string) *sqldb.DB
+	// Migrate brings the schemas to this version at start; otherwise an old one is
+	// refused.
+	Migrate bool
+
+	DataDir string // TLS files, operator socket, files of the units
+	Listen  string // host:port of gRPC, TLS and h2c
+	HTTP    string // host:port of Parts.HTTP; empty means none
+	Ops     string // host:port of /metrics, /healthz and /readyz; empty means none
+	TLS     CertFiles
+
+	// AllowPlaintext accepts h2c and plain HTTP from other machines.
+	AllowPlaintext bool
+
+	// Peers are host:port of units that run elsewhere, by name; they are dialed by
+	// TLS, or plaintext on loopback.
+	Peers map[string]string
+	// UnitKey signs for the units of this process; nil means a new one, which only
+	// this process trusts.
+	UnitKey ed25519.PrivateKey
+	// TrustedUnits are the public keys of units that run elsewhere, by name.
+	TrustedUnits map[string]ed25519.PublicKey
+
+	// Keys reads the keys that sign IAM tokens; nil means the SigningKeyService of
+	// the unit identity.
+	Keys authn.KeySource
+	// Epoch is that of the store, nil accepts tokens of all.
+	Epoch func() int64
+
+	// DrainFor bounds how long calls under way may take after the end was asked
+	// for; 0 means 10 seconds.
+	DrainFor time.Duration
+}
+
+// validate reports everything that is wrong with the options.
+func (o *Options) validate() error {
+	var errs []error
+	missing := func(what string, is bool) {
+		if is {
+			errs = append(errs, fmt.Errorf("options: no %s", what))
+		}
+	}
+	missing("units", len(o.Units) == 0)
+	missing("catalogue", o.Catalog == nil)
+	missing("logger", o.Log == nil)
+	missing("metrics", o.Metrics == nil)
+	missing("database", o.DB == nil)
+	missing("data directory", o.DataDir == "")
+	missing("address to listen on", o.Listen == "")
+	seen := make(map[string]bool)
+	for _, u := range o.Units {
+		switch {
+		case u.Name == "" || strings.ContainsAny(u.Name, ". /") || u.Name == authn.Operator || u.Name == authz.AllUnits:
+			errs = append(errs, fmt.Errorf("options: %q cannot name a unit", u.Name))
+		case seen[u.Name]:
+			errs = append(errs, fmt.Errorf("options: unit %s twice", u.Name))
+		case u.Build == nil:
+			errs = append(errs, fmt.Errorf("options: unit %s cannot be built", u.Name))
+		}
+		seen[u.Name] = true
+	}
+	for _, addr := range []string{o.Listen, o.HTTP, o.Ops} {
+		if _, _, err := net.SplitHostPort(addr); err != nil && addr != "" {
+			errs = append(errs, fmt.Errorf("options: address: %w", err))
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,295 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/health"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+
+	"github.com/bindery-iam/bindery/pkg/authn"
+	"github.com/bindery-iam/bindery/pkg/authz"
+	"github.com/bindery-iam/bindery/pkg/sqldb"
+	identityv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/identity/v1"
+)
+
+// Process is units built and ready to serve. It is made by New, serves in Run and
+// is gone after Close.
+type Process struct {
+	opts   Options
+	units  []builtUnit
+	peers  *peers
+	tokens *authn.Verifier
+	health *health.Server
+	tls    *tls.Config
+
+	public   *grpc.Server // the port of clients
+	inner    *grpc.Server // the units' own calls, on loopback
+	operator *grpc.Server // the operator socket; nil when no unit serves it
+
+	listen, innerListen, opListen net.Listener
+	http, ops                     *webServer
+}
+
+// builtUnit is a unit with what its Build returned.
+type builtUnit struct {
+	Unit
+	*Parts
+	services  []service // for the ports
+	opService []service // for the operator socket
+}
+
+// service is a registration, kept so that several servers can repeat it.
+type service struct {
+	desc *grpc.ServiceDesc
+	impl any
+}
+
+// recorder is a registrar that keeps what is registered.
+type recorder struct{ services *[]service }
+
+// RegisterService keeps the service.
+func (r recorder) RegisterService(desc *grpc.ServiceDesc, impl any) {
+	*r.services = append(*r.services, service{desc, impl})
+}
+
+// New migrates, builds the units, checks the rule of every method that they
+// register, and takes the addresses. It fails with what is wrong; then nothing is
+// left open.
+func New(ctx context.Context, opts Options) (*Process, error) {
+	opts.Now = cmpFunc(opts.Now, time.Now)
+	opts.DrainFor = cmp.Or(opts.DrainFor, 10*time.Second)
+	if err := opts.validate(); err != nil {
+		return nil, err
+	}
+	p := &Process{opts: opts, health: health.NewServer()}
+	if err := p.build(ctx); err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	return p, nil
+}
+
+func (p *Process) build(ctx context.Context) error {
+	if err := os.MkdirAll(p.opts.DataDir, 0o700); err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	conf, err := loadTLS(p.opts.TLS, p.opts.DataDir, p.opts.Now())
+	if err != nil {
+		return err
+	}
+	p.tls = conf
+	trusted, err := p.unitKeys()
+	if err != nil {
+		return err
+	}
+	p.tokens = authn.NewVerifier(p.keySource(), p.opts.Epoch, p.opts.Now)
+	for _, u := range p.opts.Units {
+		if err := p.buildUnit(ctx, u); err != nil {
+			return fmt.Errorf("unit %s: %w", u.Name, err)
+		}
+	}
+	names := make([]string, len(p.opts.Units))
+	for i, u := range p.opts.Units {
+		names[i] = u.Name
+	}
+	auth := authenticator{tokens: p.tokens, units: authn.NewUnitVerifier(trusted, names, p.opts.Now)}
+	if err := p.servers(auth); err != nil {
+		return err
+	}
+	return p.openPorts()
+}
+
+// unitKeys returns the keys to trust by unit name and makes the connections that
+// sign with ours.
+func (p *Process) unitKeys() (map[string]ed25519.PublicKey, error) {
+	key := p.opts.UnitKey
+	if key == nil {
+		var err error
+		if _, key, err = ed25519.GenerateKey(rand.Reader); err != nil {
+			return nil, fmt.Errorf("unit key: %w", err)
+		}
+	}
+	public, _ := key.Public().(ed25519.PublicKey) // what an Ed25519 key has
+	trusted := maps.Clone(p.opts.TrustedUnits)
+	if trusted == nil {
+		trusted = make(map[string]ed25519.PublicKey)
+	}
+	for _, u := range p.opts.Units {
+		trusted[u.Name] = public
+	}
+	p.peers = &peers{key: key, now: p.opts.Now, address: p.peerAddress}
+	return trusted, nil
+}
+
+// keySource reads the signing keys over a call of the first unit's own, like any
+// service elsewhere.
+func (p *Process) keySource() authn.KeySource {
+	if p.opts.Keys != nil {
+		return p.opts.Keys
+	}
+	return authn.KeySourceFunc(func(ctx context.Context) ([]authn.Key, error) {
+		conn := p.peers.conn(p.opts.Units[0].Name, identity)
+		resp, err := identityv1.NewSigningKeyServiceClient(asUnitConn{conn}).ListSigningKeys(ctx, &identityv1.ListSigningKeysRequest{})
+		if err != nil {
+			return nil, err
+		}
+		keys := make([]authn.Key, len(resp.GetKeys()))
+		for i, k := range resp.GetKeys() {
+			keys[i] = authn.Key{ID: k.GetId(), Public: k.GetPublicKey()}
+		}
+		return keys, nil
+	})
+}
+
+func (p *Process) buildUnit(ctx context.Context, u Unit) error {
+	db := p.opts.DB(u.Name)
+	prepare := sqldb.Verify
+	if p.opts.Migrate {
+		prepare = sqldb.Migrate
+	}
+	if err := prepare(ctx, db, u.Migrations...); err != nil {
+		return err
+	}
+	parts, err := u.Build(ctx, Base{
+		Log:     p.opts.Log.Named(u.Name),
+		Metrics: prometheus.WrapRegistererWith(prometheus.Labels{"unit": u.Name}, p.opts.Metrics),
+		DB:      db,
+		DataDir: p.opts.DataDir,
+		Now:     p.opts.Now,
+		Catalog: p.opts.Catalog,
+		Tokens:  p.tokens,
+		Peer:    func(to string) grpc.ClientConnInterface { return p.peers.conn(u.Name, to) },
+	})
+	if err != nil {
+		return err
+	}
+	b := builtUnit{Unit: u, Parts: parts}
+	p.units = append(p.units, b)
+	last := &p.units[len(p.units)-1]
+	if parts.Register == nil {
+		return errors.New("registers nothing")
+	}
+	parts.Register(recorder{&last.services})
+	if parts.RegisterOperator != nil {
+		parts.RegisterOperator(recorder{&last.opService})
+	}
+	if parts.Decider == nil {
+		parts.Decider = authz.NewClient(asUnitConn{p.peers.conn(u.Name, accessBindings)})
+	}
+	return nil
+}
+
+// peerAddress says where a unit is: here, or where the options say.
+func (p *Process) peerAddress(unit string) (string, credentials.TransportCredentials, error) {
+	if slices.ContainsFunc(p.opts.Units, func(u Unit) bool { return u.Name == unit }) {
+		return "passthrough:///" + p.innerListen.Addr().String(), loopbackCreds(), nil
+	}
+	addr, ok := p.opts.Peers[unit]
+	if !ok {
+		return "", nil, fmt.Errorf("unit %s is not in this process and has no address", unit)
+	}
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return "", nil, fmt.Errorf("address of unit %s: %w", unit, err)
+	}
+	if ip := net.ParseIP(host); host == "localhost" || ip != nil && ip.IsLoopback() {
+		return "passthrough:///" + addr, loopbackCreds(), nil
+	}
+	return "dns:///" + addr, credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS12}), nil
+}
+
+// Addr is the address of the gRPC port.
+func (p *Process) Addr() string { return p.listen.Addr().String() }
+
+// HTTPAddr is the address of the HTTP port, "" when there is none.
+func (p *Process) HTTPAddr() string { return p.http.addr() }
+
+// OpsAddr is the address of the ops port, "" when there is none.
+func (p *Process) OpsAddr() string { return p.ops.addr() }
+
+// Ready reports why the process cannot answer yet: every unit that cannot.
+func (p *Process) Ready(ctx context.Context) error {
+	var errs []error
+	for _, u := range p.units {
+		if u.Ready == nil {
+			continue
+		}
+		if err := u.Ready(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("unit %s: %w", u.Name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Close frees everything. After Run it has nothing left to do.
+func (p *Process) Close() error {
+	for _, s := range []*grpc.Server{p.public, p.operator, p.inner} {
+		if s != nil {
+			s.Stop()
+		}
+	}
+	for _, l := range []net.Listener{p.listen, p.innerListen, p.opListen} {
+		if l != nil {
+			_ = l.Close() // its server may have closed it
+		}
+	}
+	p.http.close()
+	p.ops.close()
+	if p.peers != nil {
+		p.peers.close()
+	}
+	var errs []error
+	for _, u := range slices.Backward(p.units) {
+		if u.Parts != nil && u.Close != nil {
+			if err := u.Close(); err != nil {
+				errs = append(errs, fmt.Errorf("close unit %s: %w", u.Name, err))
+			}
+		}
+	}
+	p.units = nil
+	if len(errs) > 0 {
+		p.opts.Log.Error("units did not close", zap.Errors("errors", errs))
+	}
+	return errors.Join(errs...)
+}
+
+func cmpFunc(f, otherwise func() time.Time) func() time.Time {
+	if f == nil {
+		return otherwise
+	}
+	return f
+}
+
+// inputs returns the request messages of the services.
+func inputs(services []service) ([]protoreflect.MessageDescriptor, error) {
+	var out []protoreflect.MessageDescriptor
+	for _, s := range services {
+		d, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(s.desc.ServiceName))
+		if err != nil {
+			return nil, fmt.Errorf("service %s: %w", s.desc.ServiceName, err)
+		}
+		sd, ok := d.(protoreflect.ServiceDescriptor)
+		if !ok {
+			return nil, fmt.Errorf("%s is not a service", s.desc.ServiceName)
+		}
+		for i := range sd.Methods().Len() {
+			out = append(out, sd.Methods().Get(i).Input())
+		}
+	}
+	return out, nil
+}

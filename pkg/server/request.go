@@ -1,0 +1,96 @@
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"strings"
+
+	"github.com/google/uuid"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
+
+	"github.com/bindery-iam/bindery/pkg/log"
+)
+
+// Metadata keys of requests and answers. The official clients send one of the
+// first two, under the name that their generation knows.
+const (
+	headerRequestID       = "x-request-id"
+	headerClientRequestID = "x-client-request-id"
+	headerTraceParent     = "traceparent"
+	headerServerTraceID   = "x-server-trace-id"
+	headerUserAgent       = "user-agent"
+)
+
+const maxRequestID = 64
+
+// incoming reads what the metadata says of the request. None of it is identity.
+func incoming(ctx context.Context, method string) log.Request {
+	r := log.Request{Method: method}
+	for _, key := range []string{headerRequestID, headerClientRequestID} {
+		if v := one(ctx, key); validRequestID(v) {
+			r.ID = v
+			break
+		}
+	}
+	r.TraceID = traceID(one(ctx, headerTraceParent))
+	r.UserAgent = printable(one(ctx, headerUserAgent), 256)
+	if p, ok := peer.FromContext(ctx); ok && p.Addr != nil {
+		r.Remote = p.Addr.String()
+	}
+	return r
+}
+
+// named gives the request the ids that its caller did not bring.
+func named(r *log.Request) {
+	if r.ID == "" {
+		r.ID = uuid.NewString()
+	}
+	if r.TraceID == "" {
+		var b [16]byte
+		_, _ = rand.Read(b[:]) // crypto/rand does not fail
+		r.TraceID = hex.EncodeToString(b[:])
+	}
+}
+
+// ids is the metadata with which an answer names its request.
+func ids(r *log.Request) metadata.MD {
+	return metadata.Pairs(headerRequestID, r.ID, headerServerTraceID, r.TraceID)
+}
+
+// one returns the value of a key that came exactly once, "" otherwise.
+func one(ctx context.Context, key string) string {
+	if v := metadata.ValueFromIncomingContext(ctx, key); len(v) == 1 {
+		return v[0]
+	}
+	return ""
+}
+
+// validRequestID accepts what can stand in a log line and a header unescaped.
+func validRequestID(s string) bool {
+	return s != "" && len(s) <= maxRequestID && strings.IndexFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }) < 0
+}
+
+// traceID returns the trace id of a W3C traceparent, "" when it is none.
+func traceID(parent string) string {
+	parts := strings.Split(parent, "-")
+	if len(parts) < 4 || len(parts[0]) != 2 || len(parts[1]) != 32 || parts[1] == strings.Repeat("0", 32) {
+		return ""
+	}
+	if strings.Trim(parts[1], "0123456789abcdef") != "" {
+		return ""
+	}
+	return parts[1]
+}
+
+// printable cuts s to n bytes of printable ASCII.
+func printable(s string, n int) string {
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return -1
+		}
+		return r
+	}, s)
+	return s[:min(len(s), n)]
+}

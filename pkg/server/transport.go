@@ -1,0 +1,106 @@
+package server
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"google.golang.org/grpc/credentials"
+)
+
+// firstByteOfTLS begins every TLS connection: the record type handshake.
+const firstByteOfTLS = 0x16
+
+// handshakeTimeout bounds how long a connection may stay silent before it says
+// what it speaks.
+const handshakeTimeout = 10 * time.Second
+
+// eitherCreds let one port speak TLS and plaintext h2c: the first byte of a
+// connection tells which. Plaintext is for loopback peers, unless plaintext
+// allows it to all.
+type eitherCreds struct {
+	credentials.TransportCredentials // TLS
+	plaintext                        bool
+}
+
+// newEitherCreds returns the credentials of a port. conf offers h2 by ALPN.
+func newEitherCreds(conf *tls.Config, plaintext bool) credentials.TransportCredentials {
+	conf = conf.Clone()
+	conf.NextProtos = []string{"h2"}
+	conf.MinVersion = tls.VersionTLS12
+	return &eitherCreds{TransportCredentials: credentials.NewTLS(conf), plaintext: plaintext}
+}
+
+var errPlaintext = errors.New("plaintext is for loopback only")
+
+// ServerHandshake looks at the first byte and shakes hands accordingly.
+func (c *eitherCreds) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	if err := raw.SetReadDeadline(time.Now().Add(handshakeTimeout)); err != nil {
+		return nil, nil, err
+	}
+	peeked := &peekedConn{Conn: raw, r: bufio.NewReaderSize(raw, 16)}
+	first, err := peeked.r.Peek(1)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read first byte: %w", err)
+	}
+	if first[0] == firstByteOfTLS {
+		conn, info, err := c.TransportCredentials.ServerHandshake(peeked)
+		if err == nil {
+			err = raw.SetReadDeadline(time.Time{})
+		}
+		return conn, info, err
+	}
+	if err := raw.SetReadDeadline(time.Time{}); err != nil {
+		return nil, nil, err
+	}
+	if !c.plaintext && !isLoopback(raw.RemoteAddr()) {
+		return nil, nil, fmt.Errorf("%w: %s", errPlaintext, raw.RemoteAddr())
+	}
+	return peeked, plaintextInfo{}, nil
+}
+
+// ClientHandshake is not for servers.
+func (c *eitherCreds) ClientHandshake(context.Context, string, net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	return nil, nil, errors.New("server credentials cannot dial")
+}
+
+// Clone copies the credentials.
+func (c *eitherCreds) Clone() credentials.TransportCredentials {
+	return &eitherCreds{TransportCredentials: c.TransportCredentials.Clone(), plaintext: c.plaintext}
+}
+
+// peekedConn gives back what was peeked, then reads on.
+type peekedConn struct {
+	net.Conn
+	r *bufio.Reader
+}
+
+// Read reads the peeked bytes first.
+func (c *peekedConn) Read(b []byte) (int, error) {
+	if c.r != nil && c.r.Buffered() > 0 {
+		return c.r.Read(b)
+	}
+	c.r = nil
+	return c.Conn.Read(b)
+}
+
+// plaintextInfo is the AuthInfo of h2c.
+type plaintextInfo struct{}
+
+// AuthType is "insecure", as grpc calls it.
+func (plaintextInfo) AuthType() string { return "insecure" }
+
+func isLoopback(addr net.Addr) bool {
+	switch a := addr.(type) {
+	case *net.TCPAddr:
+		return a.IP.IsLoopback()
+	case *net.UnixAddr:
+		return true
+	default:
+		return false
+	}
+}

@@ -1,0 +1,83 @@
+package server
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+
+	"github.com/bindery-iam/bindery/pkg/authn"
+	"github.com/bindery-iam/bindery/pkg/authz"
+	"github.com/bindery-iam/bindery/pkg/operation"
+	"github.com/bindery-iam/bindery/pkg/sqldb"
+)
+
+// Unit is one service inside the binary.
+type Unit struct {
+	// Name in flags, unit credentials and schema names: lower case, no dot.
+	Name string
+
+	// Migrations of the unit's own tables and of those that the kit keeps for it.
+	// They have run before Build.
+	Migrations []sqldb.Migrations
+
+	// Build makes the unit. It must not call a peer: nothing is served yet.
+	Build func(ctx context.Context, base Base) (*Parts, error)
+}
+
+// Base is what a process gives a unit. Every field is set.
+type Base struct {
+	Log     *zap.Logger           // named after the unit
+	Metrics prometheus.Registerer // labels each metric with unit="…"
+	DB      *sqldb.DB             // the unit's schema, or the file that all units share
+	DataDir string                // for files that the unit keeps
+	Now     func() time.Time
+	Catalog authz.Catalog
+	Tokens  *authn.Verifier // verifies IAM tokens that come inside a request
+
+	// Peer returns the connection to another unit, made at first use. Each call
+	// carries this unit's credential, the id of the request under way and the
+	// caller's token, unless the context was made by AsUnit.
+	Peer func(unit string) grpc.ClientConnInterface
+}
+
+// Parts is what a unit gives its process. Register is required, the rest as the
+// unit needs it.
+type Parts struct {
+	// Register registers the unit's services, each with its rules.
+	Register func(grpc.ServiceRegistrar)
+
+	// RegisterOperator registers services for the operator socket only.
+	RegisterOperator func(grpc.ServiceRegistrar)
+
+	// Decider judges the unit's own methods. Nil means the AccessService of the
+	// unit accessbindings.
+	Decider authz.Decider
+
+	// Resolvers are those that the rules of the unit's services name.
+	Resolvers map[string]authz.Resolver
+
+	// Quiet names services whose successful calls write no log line and get no
+	// response headers: the check, which others call on each request of theirs.
+	Quiet []string
+
+	// Operations are the unit's long-running operations. The OperationService of
+	// the process answers for those of all units, by the prefix of the id.
+	Operations *operation.Store
+
+	// HTTP is served on the HTTP port of the process. One unit at most has it.
+	HTTP http.Handler
+
+	// Ready reports why the unit cannot answer yet; nil when it can.
+	Ready func(ctx context.Context) error
+
+	// Run does the unit's work beside requests until ctx ends. An error ends the
+	// process.
+	Run func(ctx context.Context) error
+
+	// Close frees what Build acquired, after the last request.
+	Close func() error
+}
