@@ -36,6 +36,10 @@ type Options struct {
 	Ops     string // host:port of /metrics, /healthz and /readyz; empty means none
 	TLS     CertFiles
 
+	// Advertise is the host:port of gRPC that clients are told; empty means what
+	// Listen became.
+	Advertise string
+
 	// AllowPlaintext accepts h2c and plain HTTP from other machines.
 	AllowPlaintext bool
 

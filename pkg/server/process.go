@@ -34,6 +34,7 @@ type Process struct {
 	opts   Options
 	units  []builtUnit
 	peers  *peers
+	door   *grpc.ClientConn
 	tokens *authn.Verifier
 	health *health.Server
 	tls    *tls.Config
@@ -95,6 +96,9 @@ func (p *Process) build(ctx context.Context) error {
 	p.tls = conf
 	trusted, err := p.unitKeys()
 	if err != nil {
+		return err
+	}
+	if p.door, err = dialDoor(func() net.Addr { return p.listen.Addr() }); err != nil {
 		return err
 	}
 	p.tokens = authn.NewVerifier(p.keySource(), p.opts.Epoch, p.opts.Now)
@@ -174,6 +178,8 @@ func (p *Process) buildUnit(ctx context.Context, u Unit) error {
 		Catalog: p.opts.Catalog,
 		Tokens:  p.tokens,
 		Peer:    func(to string) grpc.ClientConnInterface { return p.peers.conn(u.Name, to) },
+		Door:    p.door,
+		Address: p.advertised,
 	})
 	if err != nil {
 		return err
@@ -216,6 +222,14 @@ func (p *Process) peerAddress(unit string) (string, credentials.TransportCredent
 // Addr is the address of the gRPC port.
 func (p *Process) Addr() string { return p.listen.Addr().String() }
 
+// advertised is the address of the gRPC port that clients are told.
+func (p *Process) advertised() string {
+	if p.opts.Advertise != "" {
+		return p.opts.Advertise
+	}
+	return reachable(p.listen.Addr())
+}
+
 // HTTPAddr is the address of the HTTP port, "" when there is none.
 func (p *Process) HTTPAddr() string { return p.http.addr() }
 
@@ -252,6 +266,9 @@ func (p *Process) Close() error {
 	p.ops.close()
 	if p.peers != nil {
 		p.peers.close()
+	}
+	if p.door != nil {
+		_ = p.door.Close() // nothing to be done about it at the end
 	}
 	var errs []error
 	for _, u := range slices.Backward(p.units) {

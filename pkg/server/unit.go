@@ -42,6 +42,15 @@ type Base struct {
 	// carries this unit's credential, the id of the request under way and the
 	// caller's token, unless the context was made by AsUnit.
 	Peer func(unit string) grpc.ClientConnInterface
+
+	// Door is the connection that anybody could make: to the process's own public
+	// port, without any credential, carrying only what the caller puts into the
+	// context. REST goes through it.
+	Door *grpc.ClientConn
+
+	// Address is the host:port of gRPC that clients are told. It is known once the
+	// process listens, which is before the first call.
+	Address func() string
 }
 
 // Parts is what a unit gives its process. Register is required, the rest as the

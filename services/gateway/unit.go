@@ -1,0 +1,36 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	"google.golang.org/grpc"
+
+	"github.com/bindery-iam/bindery/pkg/server"
+	"github.com/bindery-iam/bindery/proto"
+	endpointpb "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/endpoint"
+)
+
+// Unit is the gateway.
+func Unit() server.Unit {
+	return server.Unit{Name: "gateway", Build: build}
+}
+
+func build(ctx context.Context, base server.Base) (*server.Parts, error) {
+	rest, err := newREST(ctx, base.Door)
+	if err != nil {
+		return nil, fmt.Errorf("register REST: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/", rest)
+	mux.Handle("GET /openapi.json", openAPI(proto.OpenAPI))
+	mux.Handle("/docs/", docs())
+	mux.Handle("GET /{$}", http.RedirectHandler("/docs/", http.StatusFound))
+	return &server.Parts{
+		Register: func(r grpc.ServiceRegistrar) {
+			endpointpb.RegisterApiEndpointServiceServer(r, &endpoints{address: base.Address})
+		},
+		HTTP: mux,
+	}, nil
+}
