@@ -81,8 +81,8 @@ func (s *Sealer) Seal(pos Position, scope ...string) (string, error) {
 		return "", fmt.Errorf("seal page token: id %q has more than %d bytes", pos.ID, MaxID)
 	}
 	nonce := make([]byte, nonceSize, nonceSize+timeSize+len(pos.ID)+tagSize)
-	_, _ = rand.Read(nonce) // never fails: the runtime ends the process instead
-	plain := binary.BigEndian.AppendUint64(nil, uint64(pos.Time))
+	_, _ = rand.Read(nonce)                                       // never fails: the runtime ends the process instead
+	plain := binary.BigEndian.AppendUint64(nil, uint64(pos.Time)) //nolint:gosec // the same 64 bits
 	plain = append(plain, pos.ID...)
 	return base64.RawURLEncoding.EncodeToString(s.aead.Seal(nonce, nonce, plain, bind(scope))), nil
 }
@@ -104,7 +104,8 @@ func (s *Sealer) Open(token string, scope ...string) (Position, error) {
 	if err != nil {
 		return Position{}, errToken
 	}
-	return Position{Time: int64(binary.BigEndian.Uint64(plain)), ID: string(plain[timeSize:])}, nil
+	at := int64(binary.BigEndian.Uint64(plain)) //nolint:gosec // the same 64 bits
+	return Position{Time: at, ID: string(plain[timeSize:])}, nil
 }
 
 var errToken = apierr.InvalidField("page_token", "is not the token of a page of this list")
