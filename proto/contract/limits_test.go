@@ -99,10 +99,10 @@ func rulesOf(t *testing.T, r record) []string {
 	var rules []string
 	add := func(path, value string) { rules = append(rules, path+"="+value) }
 	text := "string" // where the rules of the text itself stand
-	switch {
-	case r.label == "map":
+	switch r.label {
+	case "map":
 		text = "map.values.string"
-	case r.label == "repeated":
+	case "repeated":
 		text = "repeated.items.string"
 	}
 	for name, value := range r.attrs {
