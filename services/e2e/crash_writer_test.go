@@ -1,0 +1,168 @@
+package e2e
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	accesspb "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/access"
+	operationpb "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/operation"
+	rmv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/resourcemanager/v1"
+)
+
+// maxFolders keeps a writer below the quota of folders of a cloud (QL).
+const maxFolders = 30
+
+// state is what is known of one thing a writer changes. It is unsure while a
+// change is under way, and so after a change whose answer never came.
+type state struct {
+	is     bool
+	unsure bool
+}
+
+// folder is what its writer knows of a folder.
+type folder struct {
+	name string
+	id   string // empty while its creation is not acknowledged
+
+	gone  state
+	roles [writers]state // of each member, whether it may see the folder
+}
+
+// writer changes things one after the other and keeps what was acknowledged.
+type writer struct {
+	*world
+	n      int
+	random *rand.Rand
+	cloud  string
+
+	shared     *folder   // of all writers; this one changes roles[n] alone
+	folders    []*folder // its own
+	operations []string  // acknowledged
+}
+
+// write changes things until a call fails.
+func (w *writer) write() error {
+	for {
+		if err := w.change(); err != nil {
+			return err
+		}
+	}
+}
+
+// change makes one random change.
+func (w *writer) change() error {
+	f := w.shared
+	if alive := w.alive(); len(alive) > 0 && w.random.IntN(4) > 0 {
+		f = alive[w.random.IntN(len(alive))]
+	}
+	switch p := w.random.IntN(20); {
+	case p < 6 && len(w.folders) < maxFolders:
+		return w.create(&folder{name: fmt.Sprintf("folder-%d", len(w.folders))})
+	case p == 6 && f != w.shared:
+		return w.remove(f, time.Now())
+	case p == 7 && f != w.shared:
+		return w.remove(f, time.Now().Add(time.Second))
+	case p == 8:
+		return w.set(f, !f.roles[w.n].is)
+	default:
+		return w.toggle(f)
+	}
+}
+
+// alive are the writer's folders that nobody has deleted.
+func (w *writer) alive() []*folder {
+	var alive []*folder
+	for _, f := range w.folders {
+		if !f.gone.is && f != w.shared {
+			alive = append(alive, f)
+		}
+	}
+	return alive
+}
+
+func (w *writer) create(f *folder) error {
+	w.folders = append(w.folders, f)
+	op, err := w.world.folders().Create(w.as(w.owner), &rmv1.CreateFolderRequest{CloudId: w.cloud, Name: f.name})
+	if err != nil {
+		return err
+	}
+	var made rmv1.Folder
+	if err := op.GetResponse().UnmarshalTo(&made); err != nil {
+		return fmt.Errorf("create folder: %w", err)
+	}
+	f.id = made.GetId()
+	return w.acknowledged(op, true)
+}
+
+// remove deletes a folder at a time; when that is now, at once.
+func (w *writer) remove(f *folder, at time.Time) error {
+	later := at.After(time.Now())
+	f.gone.unsure = true
+	op, err := w.world.folders().Delete(w.as(w.owner), &rmv1.DeleteFolderRequest{FolderId: f.id, DeleteAfter: timestamppb.New(at)})
+	if err != nil {
+		return err
+	}
+	f.gone = state{is: true, unsure: later}
+	return w.acknowledged(op, !later)
+}
+
+// toggle gives the writer's member a role on a folder, or takes it away.
+func (w *writer) toggle(f *folder) error {
+	role := &f.roles[w.n]
+	action := accesspb.AccessBindingAction_ADD
+	if role.is {
+		action = accesspb.AccessBindingAction_REMOVE
+	}
+	role.unsure = true
+	op, err := w.world.folders().UpdateAccessBindings(w.as(w.owner), &accesspb.UpdateAccessBindingsRequest{
+		ResourceId:          f.id,
+		AccessBindingDeltas: []*accesspb.AccessBindingDelta{{Action: action, AccessBinding: w.viewer()}},
+	})
+	if err != nil {
+		return err
+	}
+	*role = state{is: !role.is}
+	return w.acknowledged(op, true)
+}
+
+// set replaces the bindings of a folder of its own by one or none.
+func (w *writer) set(f *folder, held bool) error {
+	if f == w.shared {
+		return w.toggle(f)
+	}
+	role := &f.roles[w.n]
+	req := &accesspb.SetAccessBindingsRequest{ResourceId: f.id}
+	if held {
+		req.AccessBindings = []*accesspb.AccessBinding{w.viewer()}
+	}
+	role.unsure = true
+	op, err := w.world.folders().SetAccessBindings(w.as(w.owner), req)
+	if err != nil {
+		return err
+	}
+	*role = state{is: held}
+	return w.acknowledged(op, true)
+}
+
+// viewer is the binding that the writer gives and takes.
+func (w *writer) viewer() *accesspb.AccessBinding {
+	return &accesspb.AccessBinding{RoleId: viewerRole, Subject: w.members[w.n].subject()}
+}
+
+// acknowledged keeps an operation. One that is not done, or done and failed,
+// acknowledges nothing.
+func (w *writer) acknowledged(op *operationpb.Operation, done bool) error {
+	if op.GetError() != nil || done && !op.GetDone() {
+		return fmt.Errorf("operation %v", op)
+	}
+	w.operations = append(w.operations, op.GetId())
+	return nil
+}
+
+// isCutOff says whether a call failed since the server is gone.
+func isCutOff(err error) bool { return status.Code(err) == codes.Unavailable }

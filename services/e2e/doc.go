@@ -1,0 +1,14 @@
+// Package e2e tests the built program from outside, as its users meet it.
+//
+//   - The official clients, unmodified, and REST go through one scenario
+//     (testdata/scenario.yaml) and must get the same answers. gosdkv1, gosdkv2 and
+//     nodesdk are programs around the SDKs, outside this module: the SDKs exclude
+//     each other, and they and our stubs register the same proto names.
+//   - The program is killed in the middle of concurrent writes, and what it had
+//     acknowledged must hold afterwards (crash_test.go).
+//   - The command line does what it says (testdata/*.txtar).
+//
+// Every test runs on SQLite and on PostgreSQL. They start processes and take
+// their time, so -short skips them. BINDERY_REQUIRE_NODE=1 and
+// BINDERY_REQUIRE_DB=1 turn what the machine lacks from a skip into a failure.
+package e2e

@@ -1,0 +1,162 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/bindery-iam/bindery/pkg/sqldb/sqldbtest"
+)
+
+// server is one installation: a data directory and the process that serves it,
+// which may be stopped, killed and started again. It keeps its addresses.
+type server struct {
+	t testing.TB
+
+	dataDir     string
+	databaseURL string // empty means SQLite in dataDir
+
+	grpc, http, ops string // HOST:PORT, once it has been ready
+
+	cmd    *exec.Cmd
+	exited chan error
+	log    *buffer
+}
+
+// eachEngine runs f with a server on SQLite and with one on PostgreSQL.
+func eachEngine(t *testing.T, f func(t *testing.T, s *server)) {
+	t.Helper()
+	binary(t)
+	t.Run("sqlite", func(t *testing.T) { f(t, startServer(t, "")) })
+	t.Run("postgres", func(t *testing.T) { f(t, startServer(t, sqldbtest.URL(t))) })
+}
+
+// startServer starts a server that ends with the test.
+func startServer(t testing.TB, databaseURL string) *server {
+	t.Helper()
+	const anyPort = "127.0.0.1:0"
+	s := &server{
+		t: t, dataDir: filepath.Join(t.TempDir(), "data"), databaseURL: databaseURL,
+		grpc: anyPort, http: anyPort, ops: anyPort, log: &buffer{},
+	}
+	t.Cleanup(func() {
+		s.kill()
+		if t.Failed() {
+			t.Logf("the last lines of the server:\n%s", s.log.tail(8<<10))
+		}
+	})
+	s.start()
+	return s
+}
+
+// caFile is the CA that the server makes for itself on first start.
+func (s *server) caFile() string { return filepath.Join(s.dataDir, "tls", "ca.pem") }
+
+// ready is the line that a server prints when it answers.
+var ready = regexp.MustCompile(`^bindery ready grpc=(\S+) http=(\S+) ops=(\S+)$`)
+
+// start starts the process and waits until it says that it is ready.
+func (s *server) start() {
+	s.t.Helper()
+	args := []string{"serve", "all", "--data-dir", s.dataDir, "--listen", s.grpc, "--http", s.http, "--ops", s.ops}
+	if s.databaseURL != "" {
+		args = append(args, "--database-url", s.databaseURL)
+	}
+	s.cmd = exec.Command(binary(s.t), args...)
+	s.cmd.Env = append(os.Environ(), "DATABASE_URL=")
+	s.cmd.Stderr = s.log
+	out, err := s.cmd.StdoutPipe()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if err := s.cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	lines := make(chan []string, 1)
+	s.exited = make(chan error, 1)
+	go func(cmd *exec.Cmd, exited chan<- error) {
+		readReady(out, lines)
+		exited <- cmd.Wait()
+	}(s.cmd, s.exited)
+	select {
+	case addresses, ok := <-lines:
+		if !ok {
+			err := <-s.exited
+			s.cmd = nil
+			s.t.Fatalf("the server ended before it was ready: %v", err)
+		}
+		s.grpc, s.http, s.ops = addresses[1], addresses[2], addresses[3]
+	case <-time.After(time.Minute):
+		s.t.Fatal("the server was not ready within a minute")
+	}
+}
+
+// readReady sends the parts of the ready line, and reads on until the output ends.
+func readReady(out io.Reader, lines chan<- []string) {
+	defer close(lines)
+	scanner := bufio.NewScanner(out)
+	for scanner.Scan() {
+		if m := ready.FindStringSubmatch(scanner.Text()); m != nil {
+			lines <- m
+		}
+	}
+}
+
+// stop asks the process to end and waits until it has.
+func (s *server) stop() {
+	s.t.Helper()
+	if err := s.end(syscall.SIGTERM); err != nil {
+		s.t.Fatalf("the server did not end well: %v", err)
+	}
+}
+
+// kill ends the process at once, as a power cut would, if there is one.
+func (s *server) kill() {
+	if s.cmd != nil {
+		_ = s.end(syscall.SIGKILL) // "signal: killed" is what was asked for
+	}
+}
+
+func (s *server) end(sig os.Signal) error {
+	if err := s.cmd.Process.Signal(sig); err != nil {
+		return err
+	}
+	select {
+	case err := <-s.exited:
+		s.cmd = nil
+		return err
+	case <-time.After(30 * time.Second):
+		_ = s.cmd.Process.Kill()
+		<-s.exited
+		s.cmd = nil
+		return os.ErrDeadlineExceeded
+	}
+}
+
+// buffer is a log that a process writes and a test reads.
+type buffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+// tail returns the last n bytes.
+func (b *buffer) tail(n int) []byte {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	all := b.buf.Bytes()
+	return bytes.Clone(all[max(0, len(all)-n):])
+}
