@@ -7,6 +7,9 @@ GO_DIRS  := ./pkg/... ./proto/... ./services/...
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS  := -X main.version=$(VERSION)
 FUZZTIME ?= 10s
+BASE     ?= main
+
+THIRD_PARTY := proto/third_party
 
 export PATH := $(TOOLS):$(PATH)
 
@@ -58,7 +61,28 @@ $(TOOLS)/gotestsum: .ci/tools/go.mod
 
 fmt: $(TOOLS)/.stamp ## format Go and proto sources
 	gofmt -w $$(git ls-files '*.go' | grep -v proto/gen/)
-	cd proto && buf format -w
+	buf format -w --path proto/bindery --path proto/yandex
+
+gen: $(TOOLS)/.stamp $(THIRD_PARTY) ## rebuild proto/gen from the .proto files, offline
+	buf generate
+
+gen-check: gen ## fail when the committed proto/gen is not what the .proto files give
+	@test -z "$$(git status --porcelain -- proto/gen)" || { git status --short -- proto/gen; git diff --stat -- proto/gen; exit 1; }
+
+# buf reads google/api, google/rpc and buf/validate from here; they are printed
+# from the Go modules that carry them.
+$(THIRD_PARTY): proto/tools/go.mod proto/tools/thirdparty/main.go
+	GOWORK=off go -C proto/tools run ./thirdparty ../third_party
+
+buf-lint: $(TOOLS)/.stamp $(THIRD_PARTY) ## lint the .proto files and check their format
+	buf lint
+	buf format --diff --exit-code --path proto/bindery --path proto/yandex
+
+buf-breaking: $(TOOLS)/.stamp $(THIRD_PARTY) ## fail when the .proto files break what the clients of BASE rely on
+	rm -rf .tools/base && mkdir -p .tools/base
+	git archive $(BASE) -- buf.yaml proto | tar -x -C .tools/base --exclude proto/gen
+	cp -r $(THIRD_PARTY) .tools/base/proto/
+	buf breaking --against .tools/base
 
 lint: $(TOOLS)/golangci-lint ## lint the Go sources
 	for m in pkg proto services; do (cd $$m && golangci-lint run ./...) || exit 1; done
