@@ -40,17 +40,7 @@ func FromRPC(err error) error {
 	if err == nil {
 		return nil
 	}
-	if e, ok := As(err); ok {
-		return e
-	}
-	if e := fromContext(err); e != nil {
-		return e
-	}
-	st, ok := status.FromError(err)
-	if !ok {
-		return Internal(err)
-	}
-	return fromStatus(st, err)
+	return outward(err)
 }
 
 // GRPCStatus is the status of the error, without its cause.
@@ -77,15 +67,19 @@ func (e *Error) GRPCStatus() *status.Status {
 
 // outward returns the *Error as which err leaves. err is not nil.
 func outward(err error) *Error {
-	if e, ok := As(err); ok && e != nil && e.Code != codes.OK {
+	if e, ok := As(err); ok {
+		if e == nil || e.Code == codes.OK {
+			return Internal(errors.New("a refusal without a code"))
+		}
 		return e
 	}
 	if e := fromContext(err); e != nil {
 		return e
 	}
-	var s interface{ GRPCStatus() *status.Status }
-	if errors.As(err, &s) {
-		return fromStatus(s.GRPCStatus(), err)
+	// Not status.FromError: it puts the text of all that wraps a status into it.
+	var inner interface{ GRPCStatus() *status.Status }
+	if errors.As(err, &inner) {
+		return fromStatus(inner.GRPCStatus(), err)
 	}
 	return Internal(err)
 }

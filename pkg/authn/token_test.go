@@ -1,0 +1,416 @@
+package authn
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/bindery-iam/bindery/pkg/apierr"
+	identityv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/identity/v1"
+)
+
+// world is an issuer and a verifier with one key and a clock of their own.
+type world struct {
+	issuer   *Issuer
+	verifier *Verifier
+	key      ed25519.PrivateKey
+	clock    atomic.Int64 // unix nanoseconds
+	epoch    atomic.Int64
+	keys     func() ([]Key, error) // what the source answers
+	reads    atomic.Int64
+}
+
+func newWorld(t testing.TB) *world {
+	t.Helper()
+	w := new(world)
+	w.clock.Store(time.Date(2026, 3, 1, 12, 0, 0, 500, time.UTC).UnixNano())
+	w.epoch.Store(7)
+	w.key = newKey("k1")
+	w.keys = func() ([]Key, error) { return []Key{public("k1", w.key)}, nil }
+	w.issuer = &Issuer{Key: func() SigningKey { return SigningKey{ID: "k1", Private: w.key} }, Epoch: w.epoch.Load, Now: w.now}
+	source := KeySourceFunc(func(context.Context) ([]Key, error) { w.reads.Add(1); return w.keys() })
+	w.verifier = NewVerifier(source, w.epoch.Load, w.now)
+	return w
+}
+
+func newKey(seed string) ed25519.PrivateKey {
+	return ed25519.NewKeyFromSeed([]byte(fmt.Sprintf("%-32s", seed)))
+}
+
+func public(id string, k ed25519.PrivateKey) Key {
+	return Key{ID: id, Public: k.Public().(ed25519.PublicKey)}
+}
+
+func (w *world) now() time.Time          { return time.Unix(0, w.clock.Load()) }
+func (w *world) advance(d time.Duration) { w.clock.Add(int64(d)) }
+
+func (w *world) token(t testing.TB) Token {
+	t.Helper()
+	tok, err := w.issuer.Issue(UserAccount, "usr00000000000000001", MaxTokenLife)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tok
+}
+
+func (w *world) reason(token string) string {
+	_, err := w.verifier.Verify(context.Background(), token)
+	return apierr.ReasonOf(err)
+}
+
+func TestTK1_TokenLivesAtMost12Hours(t *testing.T) {
+	w := newWorld(t)
+	tok := w.token(t)
+	if got := tok.ExpiresAt.Sub(w.now()); got > MaxTokenLife || got < MaxTokenLife-time.Second {
+		t.Errorf("lives %v", got)
+	}
+	for _, life := range []time.Duration{0, -time.Second, MaxTokenLife + 1} {
+		if _, err := w.issuer.Issue(UserAccount, "u", life); err == nil {
+			t.Errorf("issued for %v", life)
+		}
+	}
+	long, err := sign(w.key, claims(func(c *identityv1.TokenClaims) { c.ExpiresAt = c.IssuedAt + int64(MaxTokenLife/time.Second) + 1 }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := w.reason(long); got != apierr.ReasonTokenInvalid {
+		t.Errorf("a token of more than 12 hours: %q", got)
+	}
+}
+
+func TestTK4_TokenForm(t *testing.T) {
+	w := newWorld(t)
+	form := regexp.MustCompile(`^t1\.[A-Z0-9a-z_-]+\.[A-Z0-9a-z_-]{86}$`)
+	tok := w.token(t)
+	if !form.MatchString(tok.Text) || len(tok.Text) > MaxTokenLen {
+		t.Errorf("%d characters: %s", len(tok.Text), tok.Text)
+	}
+	if _, err := w.issuer.Issue(ServiceAccount, strings.Repeat("a", 900), time.Hour); err == nil {
+		t.Error("issued a token longer than a checker takes")
+	}
+}
+
+func TestVerify(t *testing.T) {
+	w := newWorld(t)
+	for _, typ := range []string{UserAccount, ServiceAccount, FederatedUser} {
+		tok, err := w.issuer.Issue(typ, "id-of-"+typ, time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // the second one is kept
+			p, err := w.verifier.Verify(context.Background(), tok.Text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want := (Principal{Type: typ, ID: "id-of-" + typ, TokenID: tok.ID, Token: tok.Text}); *p != want {
+				t.Errorf("got %#v, want %#v", p, want)
+			}
+		}
+	}
+	if _, err := w.issuer.Issue("system", "allUsers", time.Hour); err == nil {
+		t.Error("issued a token for a group")
+	}
+	if _, err := w.issuer.Issue(UserAccount, "", time.Hour); err == nil {
+		t.Error("issued a token for nobody")
+	}
+}
+
+// Each of the 4 spare bits of a lenient decoder gives another spelling of the same
+// bytes; CR and LF give more.
+func TestOneSpellingPerToken(t *testing.T) {
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	w := newWorld(t)
+	tok := w.token(t).Text
+	last := strings.IndexByte(alphabet, tok[len(tok)-1])
+	good := 0
+	for spare := range 16 {
+		spelling := tok[:len(tok)-1] + string(alphabet[last&^15|spare])
+		if w.reason(spelling) == "" {
+			good++
+		}
+	}
+	if good != 1 {
+		t.Errorf("%d spellings of one signature are accepted", good)
+	}
+	head, rest, _ := strings.Cut(tok, ".")
+	body, sig, _ := strings.Cut(rest, ".")
+	for name, bad := range map[string]string{
+		"line feed in the claims": head + "." + body[:4] + "\n" + body[4:] + "." + sig,
+		"return in the signature": head + "." + body + "." + sig[:4] + "\r" + sig[4:],
+		"for a signature's end":   head + "." + body + "." + sig[:85] + "\n",
+		"padding":                 tok + "==",
+		"padded claims":           head + "." + body + "=." + sig,
+		"space":                   tok + " ",
+		"leading space":           " " + tok,
+		"other alphabet":          head + "." + strings.NewReplacer("-", "+", "_", "/").Replace(body) + "+." + sig,
+		"fourth part":             tok + ".x",
+		"no signature":            head + "." + body + ".",
+		"no claims":               head + ".." + sig,
+		"other version":           "t2" + strings.TrimPrefix(tok, "t1"),
+		"upper case prefix":       "T1" + strings.TrimPrefix(tok, "t1"),
+		"empty":                   "",
+		"too long":                head + "." + strings.Repeat("A", MaxTokenLen) + "." + sig,
+		"a JWT":                   "eyJhbGciOiJub25lIn0.eyJzdWIiOiJ1In0." + sig,
+	} {
+		if got := w.reason(bad); got != apierr.ReasonTokenInvalid {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+}
+
+func claims(change func(*identityv1.TokenClaims)) *identityv1.TokenClaims {
+	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC).Unix()
+	c := &identityv1.TokenClaims{
+		TokenId: []byte("0123456789abcdef"), KeyId: "k1", Epoch: 7, Kind: identityv1.TokenClaims_USER_ACCOUNT,
+		SubjectId: "usr1", IssuedAt: at, ExpiresAt: at + 3600,
+	}
+	change(c)
+	return c
+}
+
+func TestClaims(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		change func(*identityv1.TokenClaims)
+		reason string
+	}{
+		{"good", func(*identityv1.TokenClaims) {}, ""},
+		{"a second old", func(c *identityv1.TokenClaims) { c.ExpiresAt = c.IssuedAt - 1 }, ""}, // leeway
+		{"no id", func(c *identityv1.TokenClaims) { c.TokenId = nil }, apierr.ReasonTokenInvalid},
+		{"long id", func(c *identityv1.TokenClaims) { c.TokenId = make([]byte, 17) }, apierr.ReasonTokenInvalid},
+		{"no subject", func(c *identityv1.TokenClaims) { c.SubjectId = "" }, apierr.ReasonTokenInvalid},
+		{"no kind", func(c *identityv1.TokenClaims) { c.Kind = 0 }, apierr.ReasonTokenInvalid},
+		{"unknown kind", func(c *identityv1.TokenClaims) { c.Kind = 99 }, apierr.ReasonTokenInvalid},
+		{"unknown key", func(c *identityv1.TokenClaims) { c.KeyId = "k9" }, apierr.ReasonTokenInvalid},
+		{"old epoch", func(c *identityv1.TokenClaims) { c.Epoch = 6 }, apierr.ReasonTokenInvalid},
+		{"from the future", func(c *identityv1.TokenClaims) { c.IssuedAt += 60; c.ExpiresAt += 60 }, apierr.ReasonTokenInvalid},
+		{"clock a little ahead", func(c *identityv1.TokenClaims) { c.IssuedAt += 20; c.ExpiresAt += 20 }, ""},
+		{"expired", func(c *identityv1.TokenClaims) { c.IssuedAt -= 7200; c.ExpiresAt -= 7200 }, apierr.ReasonTokenExpired},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			text, err := sign(w.key, claims(tt.change))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := w.reason(text); got != tt.reason {
+				t.Errorf("reason %q, want %q", got, tt.reason)
+			}
+		})
+	}
+}
+
+// A signature by the same key over the same bytes with another purpose is no token.
+func TestSignatureIsForTokensOnly(t *testing.T) {
+	w := newWorld(t)
+	raw, err := proto.Marshal(claims(func(*identityv1.TokenClaims) {}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := tokenPrefix + strict.EncodeToString(raw) + "." + strict.EncodeToString(ed25519.Sign(w.key, raw))
+	if got := w.reason(text); got != apierr.ReasonTokenInvalid {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestExpiryIsJudgedEachTime(t *testing.T) {
+	w := newWorld(t)
+	tok := w.token(t).Text
+	for _, step := range []struct {
+		after  time.Duration
+		reason string
+	}{{0, ""}, {MaxTokenLife, ""}, {Leeway - 2*time.Second, ""}, {3 * time.Second, apierr.ReasonTokenExpired}} {
+		w.advance(step.after)
+		if got := w.reason(tok); got != step.reason {
+			t.Errorf("after %v more: %q, want %q", step.after, got, step.reason)
+		}
+	}
+	w = newWorld(t)
+	tok = w.token(t).Text
+	w.epoch.Store(8)
+	if got := w.reason(tok); got != apierr.ReasonTokenInvalid {
+		t.Errorf("new epoch: %q", got)
+	}
+}
+
+func TestKeysAreReadWhenNeeded(t *testing.T) {
+	w := newWorld(t)
+	tok := w.token(t).Text
+	for range 100 {
+		if got := w.reason(tok); got != "" {
+			t.Fatal(got)
+		}
+	}
+	if n := w.reads.Load(); n != 1 {
+		t.Errorf("%d readings for one key", n)
+	}
+	// A new key is found by the first token that names it.
+	second := newKey("k2")
+	w.keys = func() ([]Key, error) { return []Key{public("k2", second), public("k1", w.key)}, nil }
+	w.issuer.Key = func() SigningKey { return SigningKey{ID: "k2", Private: second} }
+	w.advance(2 * refreshPause)
+	if got := w.reason(w.token(t).Text); got != "" {
+		t.Error(got)
+	}
+	if got := w.reason(tok); got != "" {
+		t.Errorf("the old key went: %q", got)
+	}
+	// Made-up keys cost at most one reading a second.
+	before := w.reads.Load()
+	for i := range 200 {
+		text, err := sign(second, claims(func(c *identityv1.TokenClaims) { c.KeyId = fmt.Sprint("x", i) }))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := w.reason(text); got != apierr.ReasonTokenInvalid {
+			t.Fatal(got)
+		}
+		w.advance(10 * time.Millisecond)
+	}
+	if n := w.reads.Load() - before; n > 3 {
+		t.Errorf("%d readings in 2 seconds", n)
+	}
+}
+
+func TestWithdrawnKey(t *testing.T) {
+	w := newWorld(t)
+	tok := w.token(t).Text
+	if got := w.reason(tok); got != "" {
+		t.Fatal(got)
+	}
+	w.keys = func() ([]Key, error) { return nil, nil }
+	w.advance(refreshEvery)
+	deadline := time.Now().Add(5 * time.Second)
+	for w.reason(tok) != apierr.ReasonTokenInvalid { // the reading runs beside the callers
+		if time.Now().After(deadline) {
+			t.Fatal("a kept token outlives its key")
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func TestUnreadableKeys(t *testing.T) {
+	w := newWorld(t)
+	keys := w.keys
+	w.keys = func() ([]Key, error) { return nil, errors.New("identity is away") }
+	tok := w.token(t).Text
+	_, err := w.verifier.Verify(context.Background(), tok)
+	if apierr.CodeOf(err) != codes.Unavailable {
+		t.Errorf("no keys at all: %v, want Unavailable", err)
+	}
+	w.keys = keys
+	w.advance(refreshPause)
+	if got := w.reason(tok); got != "" {
+		t.Fatal(got)
+	}
+	// Known keys stay in use while the source is away.
+	w.keys = func() ([]Key, error) { return nil, errors.New("identity is away") }
+	w.advance(refreshEvery)
+	for range 50 {
+		if got := w.reason(tok); got != "" {
+			t.Fatal(got)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func TestCacheIsBounded(t *testing.T) {
+	w := newWorld(t)
+	w.verifier.cache.limit = 64
+	first := w.token(t).Text
+	for range 1000 {
+		if got := w.reason(w.token(t).Text); got != "" {
+			t.Fatal(got)
+		}
+	}
+	n := 0
+	for i := range w.verifier.cache.shards {
+		n += len(w.verifier.cache.shards[i].entries)
+	}
+	if n > 64 {
+		t.Errorf("%d tokens kept, at most 64", n)
+	}
+	if got := w.reason(first); got != "" {
+		t.Errorf("a dropped token: %q", got)
+	}
+}
+
+func TestConcurrentVerify(t *testing.T) {
+	w := newWorld(t)
+	tokens := make([]string, 20)
+	for i := range tokens {
+		tokens[i] = w.token(t).Text
+	}
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			for j := range 200 {
+				if got := w.reason(tokens[(i*7+j)%len(tokens)]); got != "" {
+					t.Error(got)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if n := w.reads.Load(); n != 1 {
+		t.Errorf("%d readings", n)
+	}
+}
+
+func TestKeptTokenCostsNoAllocation(t *testing.T) {
+	w := newWorld(t)
+	tok, ctx := w.token(t).Text, context.Background()
+	if got := testing.AllocsPerRun(1000, func() {
+		if _, err := w.verifier.Verify(ctx, tok); err != nil {
+			t.Fatal(err)
+		}
+	}); got != 0 {
+		t.Errorf("%v allocations", got)
+	}
+}
+
+func BenchmarkVerifyKept(b *testing.B) {
+	w := newWorld(b)
+	tok, ctx := w.token(b).Text, context.Background()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := w.verifier.Verify(ctx, tok); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func FuzzVerify(f *testing.F) {
+	w := newWorld(f)
+	f.Add(w.token(f).Text)
+	f.Add("t1.AA.AA")
+	issued := w.token(f).Text
+	f.Fuzz(func(t *testing.T, text string) {
+		p, err := w.verifier.Verify(context.Background(), text)
+		if err == nil && text != issued && p.ID != "usr00000000000000001" {
+			t.Errorf("accepted %q", text)
+		}
+		if err != nil && apierr.CodeOf(err) != codes.Unauthenticated {
+			t.Errorf("%q: %v", text, err)
+		}
+		parsed, err := parse(text)
+		if err != nil {
+			return
+		}
+		// Whatever parses is the one spelling of what it says.
+		raw := parsed.signed[len(tokenDomain):]
+		if again := tokenPrefix + strict.EncodeToString(raw) + "." + strict.EncodeToString(parsed.sig); again != text {
+			t.Errorf("%q and %q are the same token", text, again)
+		}
+	})
+}
