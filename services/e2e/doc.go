@@ -10,5 +10,7 @@
 //
 // Every test runs on SQLite and on PostgreSQL. They start processes and take
 // their time, so -short skips them. BINDERY_REQUIRE_NODE=1 and
-// BINDERY_REQUIRE_DB=1 turn what the machine lacks from a skip into a failure.
+// BINDERY_REQUIRE_DB=1 turn what the machine lacks from a skip into a failure. By
+// hand, run them with -count=1: the test cache does not see what the programs they
+// start are built from.
 package e2e

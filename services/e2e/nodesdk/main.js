@@ -8,6 +8,8 @@
 // and GRPC_DEFAULT_SSL_ROOTS_FILE_PATH the CA of the certificate found there.
 'use strict';
 
+process.env.LOG_LEVEL = 'off'; // the SDK logs to the standard output, which is for answers
+
 const readline = require('node:readline');
 const { Session, waitForOperation } = require('@yandex-cloud/nodejs-sdk');
 const { calls, show } = require('./calls');
