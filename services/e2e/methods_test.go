@@ -1,0 +1,265 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/genproto/googleapis/api/annotations"
+	"google.golang.org/genproto/googleapis/rpc/code"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/dynamicpb"
+
+	accessv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/access/v1"
+	brmv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/resourcemanager/v1"
+	endpointpb "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/endpoint"
+	iamv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/iam/v1"
+	operationpb "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/operation"
+	orgv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/organizationmanager/v1"
+	accessservicev2 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/priv/accessservice/v2"
+	rmv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/resourcemanager/v1"
+)
+
+// publicFiles are the files of the services that both doors serve.
+var publicFiles = []protoreflect.FileDescriptor{
+	accessservicev2.File_yandex_cloud_priv_accessservice_v2_access_service_proto,
+	accessv1.File_bindery_access_v1_access_binding_service_proto,
+	brmv1.File_bindery_resourcemanager_v1_deletion_service_proto,
+	brmv1.File_bindery_resourcemanager_v1_organization_service_proto,
+	endpointpb.File_yandex_cloud_endpoint_api_endpoint_service_proto,
+	iamv1.File_yandex_cloud_iam_v1_iam_token_service_proto,
+	iamv1.File_yandex_cloud_iam_v1_role_service_proto,
+	iamv1.File_yandex_cloud_iam_v1_user_account_service_proto,
+	iamv1.File_yandex_cloud_iam_v1_yandex_passport_user_account_service_proto,
+	operationpb.File_yandex_cloud_operation_operation_service_proto,
+	orgv1.File_yandex_cloud_organizationmanager_v1_organization_service_proto,
+	rmv1.File_yandex_cloud_resourcemanager_v1_cloud_service_proto,
+	rmv1.File_yandex_cloud_resourcemanager_v1_folder_service_proto,
+}
+
+// notYet matches the methods that are declared and not built: access policies, and
+// the tokens of service accounts.
+var notYet = regexp.MustCompile(`AccessPolicy|IamTokenService/CreateForServiceAccount`)
+
+// TestBothDoorsServeEveryMethod calls every method over gRPC and at each of its
+// HTTP bindings, with no more in the request than its path needs, and wants the
+// same refusal from both.
+func TestBothDoorsServeEveryMethod(t *testing.T) {
+	s := startServer(t, "")
+	s.createUser("ann")
+	d := doors{t: t, server: s, token: s.createToken("ann")}
+	conn, err := grpc.NewClient(s.grpc, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	d.conn = conn
+	for _, file := range publicFiles {
+		for i := range file.Services().Len() {
+			methods := file.Services().Get(i).Methods()
+			for j := range methods.Len() {
+				d.compare(methods.Get(j))
+			}
+		}
+	}
+}
+
+// doors are the two ways to a method, with one person's token.
+type doors struct {
+	t      *testing.T
+	server *server
+	token  string
+	conn   *grpc.ClientConn
+}
+
+// seen is what both doors must agree on.
+type seen struct {
+	Code, Reason string
+	Fields       []string
+}
+
+func (d doors) compare(m protoreflect.MethodDescriptor) {
+	name := "/" + string(m.Parent().FullName()) + "/" + string(m.Name())
+	rule, _ := proto.GetExtension(m.Options(), annotations.E_Http).(*annotations.HttpRule)
+	if rule == nil { // the private packages say nothing of HTTP
+		rule = &annotations.HttpRule{Pattern: &annotations.HttpRule_Post{Post: name}}
+	}
+	for _, binding := range append([]*annotations.HttpRule{rule}, rule.GetAdditionalBindings()...) {
+		verb, path := pathOf(binding)
+		request := dynamicpb.NewMessage(m.Input())
+		path = pathField.ReplaceAllStringFunc(path, func(part string) string {
+			return d.put(request, strings.Trim(part, "{}"))
+		})
+		overGRPC := d.overGRPC(name, request, dynamicpb.NewMessage(m.Output()))
+		if (overGRPC.Code == "UNIMPLEMENTED") != notYet.MatchString(name) {
+			d.t.Errorf("%s: %+v", name, overGRPC)
+		}
+		if diff := cmp.Diff(overGRPC, d.overREST(verb, path)); diff != "" {
+			d.t.Errorf("%s: %s %s is another answer than gRPC gives (-gRPC +REST):\n%s", name, verb, path, diff)
+		}
+	}
+}
+
+var pathField = regexp.MustCompile(`\{[^}]+\}`)
+
+// put sets a field of a request to something that does not exist.
+func (d doors) put(request protoreflect.Message, field string) string {
+	value := "nonesuch"
+	for part := range strings.SplitSeq(field, ".") {
+		fd := request.Descriptor().Fields().ByName(protoreflect.Name(part))
+		if fd.Kind() == protoreflect.MessageKind {
+			request = request.Mutable(fd).Message()
+			continue
+		}
+		if part == "type" {
+			value = "resource-manager.folder"
+		}
+		request.Set(fd, protoreflect.ValueOfString(value))
+	}
+	return value
+}
+
+func pathOf(rule *annotations.HttpRule) (verb, path string) {
+	switch p := rule.GetPattern().(type) {
+	case *annotations.HttpRule_Get:
+		return http.MethodGet, p.Get
+	case *annotations.HttpRule_Post:
+		return http.MethodPost, p.Post
+	case *annotations.HttpRule_Patch:
+		return http.MethodPatch, p.Patch
+	case *annotations.HttpRule_Put:
+		return http.MethodPut, p.Put
+	case *annotations.HttpRule_Delete:
+		return http.MethodDelete, p.Delete
+	default:
+		return "", ""
+	}
+}
+
+func (d doors) overGRPC(method string, in, out proto.Message) seen {
+	ctx := metadata.AppendToOutgoingContext(context.Background(), "authorization", "Bearer "+d.token)
+	st := status.Convert(d.conn.Invoke(ctx, method, in, out))
+	s := seen{Code: code.Code(st.Code()).String()}
+	for _, detail := range st.Details() {
+		switch detail := detail.(type) {
+		case *errdetails.ErrorInfo:
+			s.Reason = detail.GetReason()
+		case *errdetails.BadRequest:
+			for _, v := range detail.GetFieldViolations() {
+				s.Fields = append(s.Fields, v.GetField())
+			}
+		}
+	}
+	return s
+}
+
+func (d doors) overREST(verb, path string) seen {
+	var body *bytes.Reader
+	if verb == http.MethodGet || verb == http.MethodDelete {
+		body = bytes.NewReader(nil)
+	} else {
+		body = bytes.NewReader([]byte("{}"))
+	}
+	req, err := http.NewRequest(verb, "http://"+d.server.http+path, body)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+d.token)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	r, err := readResult(resp)
+	if err != nil {
+		d.t.Errorf("%s %s: %v", verb, path, err)
+	}
+	return seen{Code: r.Code, Reason: r.Reason, Fields: r.Fields}
+}
+
+// TestRESTIdentity wants that the authorization header alone says who a REST
+// caller is.
+func TestRESTIdentity(t *testing.T) {
+	s := startServer(t, "")
+	ann := s.createUser("ann")
+	token := s.createToken("ann")
+	for _, c := range []struct {
+		name, path string
+		header     http.Header
+		status     int
+		code       string
+	}{
+		{name: "no such path", path: "/nothing/v1/here", status: 404, code: "NOT_FOUND"},
+		{name: "a token", path: "/iam/v1/userAccounts/" + ann.ID, header: http.Header{"Authorization": {"Bearer " + token}}, status: 200, code: "OK"},
+		{name: "no token", path: "/iam/v1/userAccounts/" + ann.ID, status: 401, code: "UNAUTHENTICATED"},
+		{
+			name: "a gRPC metadata header is not a token", path: "/iam/v1/userAccounts/" + ann.ID, status: 401, code: "UNAUTHENTICATED",
+			header: http.Header{"Grpc-Metadata-Authorization": {"Bearer " + token}},
+		},
+		{
+			name: "a unit's name is not a credential", path: "/iam/v1/userAccounts/" + ann.ID, status: 401, code: "UNAUTHENTICATED",
+			header: http.Header{"Bindery-Unit": {"identity"}, "Grpc-Metadata-Bindery-Unit": {"identity"}},
+		},
+		{
+			name: "two tokens are none", path: "/iam/v1/userAccounts/" + ann.ID, status: 401, code: "UNAUTHENTICATED",
+			header: http.Header{"Authorization": {"Bearer nonsense", "Bearer " + token}},
+		},
+		{name: "endpoints need no token", path: "/endpoints", status: 200, code: "OK"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			req, err := http.NewRequest(http.MethodGet, "http://"+s.http+c.path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header = c.header
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			got, err := readResult(resp)
+			if err != nil || resp.StatusCode != c.status || got.Code != c.code {
+				t.Errorf("got %d %+v, %v; want %d %s", resp.StatusCode, got, err, c.status, c.code)
+			}
+		})
+	}
+}
+
+// TestDescription wants every public path in the OpenAPI description.
+func TestDescription(t *testing.T) {
+	s := startServer(t, "")
+	resp, err := http.Get("http://" + s.http + "/openapi.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var description struct {
+		Paths map[string]map[string]any `json:"paths"`
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&description); err != nil {
+		t.Fatalf("%s: %v", resp.Status, err)
+	}
+	var described []string
+	for path, verbs := range description.Paths {
+		for verb := range verbs {
+			described = append(described, strings.ToUpper(verb)+" "+pathField.ReplaceAllString(path, "{}"))
+		}
+	}
+	for name, at := range routes {
+		if want := at.verb + " " + pathField.ReplaceAllString(at.path, "{}"); !slices.Contains(described, want) {
+			t.Errorf("%s: %s is not described", name, want)
+		}
+	}
+}
