@@ -171,11 +171,14 @@ func CodeOf(err error) codes.Code {
 	return outward(err).Code
 }
 
-// ReasonOf returns the reason with which err would leave; "" for nil. It reads
-// errors of this package and those that a gRPC client returns.
+// ReasonOf returns the reason that err carries, also when a gRPC client returned
+// it; for an error without one that with which it would leave; "" for nil.
 func ReasonOf(err error) string {
 	if err == nil {
 		return ""
+	}
+	if reason := sentReason(err); reason != "" {
+		return reason
 	}
 	return outward(err).Reason
 }

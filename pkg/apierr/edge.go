@@ -134,6 +134,20 @@ func fromStatus(st *status.Status, err error) *Error {
 	}
 }
 
+// sentReason returns the reason in the status of err, "" when it has none of ours.
+func sentReason(err error) string {
+	var inner interface{ GRPCStatus() *status.Status }
+	if _, ours := As(err); ours || !errors.As(err, &inner) {
+		return ""
+	}
+	for _, d := range inner.GRPCStatus().Details() {
+		if info, ok := d.(*errdetails.ErrorInfo); ok && info.GetDomain() == Domain {
+			return info.GetReason()
+		}
+	}
+	return ""
+}
+
 // clean makes text fit for a status: valid UTF-8 and not endless.
 func clean(s string) string {
 	const limit = 2048
