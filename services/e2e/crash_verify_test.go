@@ -161,7 +161,7 @@ func (w *writer) whole(f *folder) error {
 		}
 	}
 	if there := row == nil; there != (tree == nil) || there != check {
-		return fmt.Errorf("half there: row %v, bindings %v, checker allows is %t", row, tree, check)
+		return fmt.Errorf("half there: row %s, tree %s, checker allows is %t", status.Code(row), status.Code(tree), check)
 	}
 	return nil
 }

@@ -127,7 +127,7 @@ func (w *writer) toggle(f *folder) error {
 		return err
 	}
 	*role = state{is: !role.is}
-	return w.acknowledged(op, true)
+	return w.enforced(op, f)
 }
 
 // set replaces the bindings of a folder of its own by one or none.
@@ -146,7 +146,20 @@ func (w *writer) set(f *folder, held bool) error {
 		return err
 	}
 	*role = state{is: held}
-	return w.acknowledged(op, true)
+	return w.enforced(op, f)
+}
+
+// enforced keeps an operation and asks the checker at once: acknowledged means
+// enforced, with all the other writers at work.
+func (w *writer) enforced(op *operationpb.Operation, f *folder) error {
+	if err := w.acknowledged(op, true); err != nil {
+		return err
+	}
+	got, err := w.allowed(w.members[w.n].token, f.id)
+	if err == nil && got != f.roles[w.n].is {
+		return fmt.Errorf("%s %s: acknowledged is %+v, check says allowed is %t", f.name, f.id, f.roles[w.n], got)
+	}
+	return err
 }
 
 // viewer is the binding that the writer gives and takes.
