@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/bindery-iam/bindery/services/identity/operator"
+
+	identityv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/identity/v1"
+)
+
+// operatorTimeout bounds one call to the operator socket.
+const operatorTimeout = 30 * time.Second
+
+// operatorFlags lead to the running server.
+type operatorFlags struct {
+	DataDir string `default:"./bindery-data" placeholder:"DIR" help:"Data directory of the running server (${default})."`
+}
+
+// call runs fn with a client of the server's operator socket.
+func (f operatorFlags) call(ctx context.Context, fn func(context.Context, identityv1.OperatorServiceClient) error) error {
+	ctx, cancel := context.WithTimeout(ctx, operatorTimeout)
+	defer cancel()
+	conn, err := operator.Dial(f.DataDir)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }()
+	return fn(ctx, identityv1.NewOperatorServiceClient(conn))
+}
+
+type userCreateCommand struct {
+	Login string `required:"" placeholder:"L" help:"Login of the new user."`
+	Email string `required:"" placeholder:"E" help:"E-mail address of the new user."`
+	operatorFlags
+}
+
+// createdUser is what user create prints; the names are relied on by scripts.
+type createdUser struct {
+	ID         string `json:"id"`
+	Login      string `json:"login"`
+	OAuthToken string `json:"oauthToken"`
+}
+
+// Run makes the user. Its OAuth token is shown here once.
+func (c userCreateCommand) Run(ctx context.Context, out io.Writer) error {
+	return c.call(ctx, func(ctx context.Context, client identityv1.OperatorServiceClient) error {
+		user, err := client.CreateUser(ctx, &identityv1.CreateUserRequest{Login: c.Login, Email: c.Email})
+		if err != nil {
+			return operator.Explain(err)
+		}
+		return json.NewEncoder(out).Encode(createdUser{ID: user.GetId(), Login: user.GetLogin(), OAuthToken: user.GetOauthToken()})
+	})
+}
+
+type tokenCreateCommand struct {
+	Login string `required:"" placeholder:"L" help:"Login of the user."`
+	operatorFlags
+}
+
+// Run prints the token alone on a line.
+func (c tokenCreateCommand) Run(ctx context.Context, out io.Writer) error {
+	return c.call(ctx, func(ctx context.Context, client identityv1.OperatorServiceClient) error {
+		token, err := client.CreateToken(ctx, &identityv1.CreateTokenRequest{Login: c.Login})
+		if err != nil {
+			return operator.Explain(err)
+		}
+		_, err = fmt.Fprintln(out, token.GetIamToken())
+		return err
+	})
+}

@@ -1,0 +1,196 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/bindery-iam/bindery/pkg/catalog"
+	"github.com/bindery-iam/bindery/pkg/log"
+	"github.com/bindery-iam/bindery/pkg/server"
+	"github.com/bindery-iam/bindery/pkg/sqldb"
+)
+
+// storeFlags say where the data is.
+type storeFlags struct {
+	DataDir     string `default:"./bindery-data" placeholder:"DIR" help:"Directory of the SQLite file, the TLS files and the operator socket (${default})."`
+	DatabaseURL string `placeholder:"URL" env:"DATABASE_URL" help:"postgres:// URL of the database; SQLite in the data directory when empty."`
+}
+
+// stores opens the database of each unit: a schema of its own on PostgreSQL, one
+// SQLite file for all.
+type stores struct {
+	byUnit map[string]*sqldb.DB
+}
+
+func (f storeFlags) open(ctx context.Context, units []server.Unit) (*stores, error) {
+	if err := os.MkdirAll(f.DataDir, 0o700); err != nil {
+		return nil, fmt.Errorf("data directory: %w", err)
+	}
+	s := &stores{byUnit: make(map[string]*sqldb.DB, len(units))}
+	var shared *sqldb.DB
+	for _, u := range units {
+		if f.DatabaseURL == "" && shared != nil {
+			s.byUnit[u.Name] = shared
+			continue
+		}
+		conf := sqldb.Config{URL: f.DatabaseURL, Schema: u.Name}
+		if f.DatabaseURL == "" {
+			conf = sqldb.Config{URL: filepath.Join(f.DataDir, "bindery.db")}
+		}
+		db, err := sqldb.Open(ctx, conf)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("unit %s: %w", u.Name, err), s.close())
+		}
+		s.byUnit[u.Name] = db
+		if f.DatabaseURL == "" {
+			shared = db
+		}
+	}
+	return s, nil
+}
+
+func (s *stores) db(unit string) *sqldb.DB { return s.byUnit[unit] }
+
+func (s *stores) close() error {
+	var errs []error
+	closed := make(map[*sqldb.DB]bool, len(s.byUnit))
+	for _, db := range s.byUnit {
+		if !closed[db] {
+			closed[db] = true
+			errs = append(errs, db.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+type serveCommand struct {
+	Units []string `arg:"" name:"unit" help:"all, or names of units: accessbindings, identity, resourcemanager, gateway."`
+	storeFlags
+	Listen    string `default:"127.0.0.1:8443" placeholder:"HOST:PORT" help:"Address of gRPC, TLS and plaintext on one port (${default})."`
+	HTTP      string `name:"http" default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Address of REST (${default})."`
+	Ops       string `default:"127.0.0.1:9090" placeholder:"HOST:PORT" help:"Address of metrics and health (${default})."`
+	Advertise string `placeholder:"HOST:PORT" help:"Address of gRPC that clients are told; the one listened on when empty."`
+	TLSCert   string `name:"tls-cert" type:"existingfile" placeholder:"FILE" help:"Certificate chain, PEM; made for localhost in the data directory when empty."`
+	TLSKey    string `name:"tls-key" type:"existingfile" placeholder:"FILE" help:"Key of the certificate, PEM."`
+	LogLevel  string `default:"info" enum:"debug,info,warn,error" help:"Least level that is logged, to standard error (${default})."`
+	Demo      bool   `help:"Make a demo world, unless it is there, and print what to try."`
+}
+
+// Run serves until ctx ends. Ready is a line on out.
+func (c serveCommand) Run(ctx context.Context, out io.Writer) error {
+	chosen, err := choose(c.Units)
+	if err != nil {
+		return err
+	}
+	cat, err := catalog.Load()
+	if err != nil {
+		return fmt.Errorf("role catalogue: %w", err)
+	}
+	logger, err := log.New(c.LogLevel)
+	if err != nil {
+		return err
+	}
+	dbs, err := c.open(ctx, chosen)
+	if err != nil {
+		return err
+	}
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	process, err := server.New(ctx, server.Options{
+		Units: chosen, Catalog: cat, Log: logger, Metrics: metrics,
+		DB: dbs.db, Migrate: len(chosen) == len(units()),
+		DataDir: c.DataDir, Listen: c.Listen, HTTP: c.HTTP, Ops: c.Ops, Advertise: c.Advertise,
+		TLS: server.CertFiles{Cert: c.TLSCert, Key: c.TLSKey},
+	})
+	if err != nil {
+		return errors.Join(err, dbs.close())
+	}
+	group, running := errgroup.WithContext(ctx)
+	group.Go(func() error { return process.Run(ctx) })
+	group.Go(func() error { return c.announce(running, process, out) })
+	return errors.Join(group.Wait(), dbs.close())
+}
+
+// announce says on out that the process is ready, and shows the demo world.
+func (c serveCommand) announce(ctx context.Context, process *server.Process, out io.Writer) error {
+	if err := process.WaitReady(ctx); err != nil {
+		return nil //nolint:nilerr // the process ended before it was ready, and says why itself
+	}
+	if _, err := fmt.Fprintf(out, "bindery ready grpc=%s http=%s ops=%s\n", process.Addr(), process.HTTPAddr(), process.OpsAddr()); err != nil {
+		return err
+	}
+	if !c.Demo {
+		return nil
+	}
+	if err := showDemo(ctx, out, c.DataDir, process.Addr(), process.HTTPAddr()); err != nil {
+		return fmt.Errorf("demo world: %w", err)
+	}
+	return nil
+}
+
+// choose returns the named units.
+func choose(names []string) ([]server.Unit, error) {
+	all := units()
+	if slices.Equal(names, []string{"all"}) {
+		return all, nil
+	}
+	var chosen []server.Unit
+	for _, name := range names {
+		i := slices.IndexFunc(all, func(u server.Unit) bool { return u.Name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("there is no unit %q: name all, or some of %s", name, strings.Join(unitNames(all), ", "))
+		}
+		chosen = append(chosen, all[i])
+	}
+	return chosen, complete(chosen)
+}
+
+// complete refuses a choice of units that could not answer: each needs those that
+// say who a caller is and what it may do.
+func complete(chosen []server.Unit) error {
+	have := unitNames(chosen)
+	for _, needed := range []string{"accessbindings", "identity"} {
+		if !slices.Contains(have, needed) {
+			return fmt.Errorf("the units %s cannot be served without %s in the same process", strings.Join(have, ", "), needed)
+		}
+	}
+	return nil
+}
+
+func unitNames(units []server.Unit) []string {
+	names := make([]string, len(units))
+	for i, u := range units {
+		names[i] = u.Name
+	}
+	return names
+}
+
+type migrateCommand struct{ storeFlags }
+
+// Run migrates every unit.
+func (c migrateCommand) Run(ctx context.Context, out io.Writer) error {
+	dbs, err := c.open(ctx, units())
+	if err != nil {
+		return err
+	}
+	defer func() { _ = dbs.close() }() // what was committed stays
+	for _, u := range units() {
+		if err := sqldb.Migrate(ctx, dbs.db(u.Name), u.Migrations...); err != nil {
+			return fmt.Errorf("unit %s: %w", u.Name, err)
+		}
+		if _, err := fmt.Fprintf(out, "%s: up to date\n", u.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
