@@ -12,11 +12,14 @@ import (
 	"fmt"
 	"time"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	spb "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/bindery-iam/bindery/pkg/apierr"
 	"github.com/bindery-iam/bindery/pkg/authz"
 	operationpb "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/operation"
 )
@@ -65,6 +68,21 @@ func (o Operation) Proto() *operationpb.Operation {
 		p.Result = &operationpb.Operation_Response{Response: o.Response}
 	}
 	return p
+}
+
+// Err returns the error of an operation that failed, with its reason; nil for any
+// other. A call whose work has failed before it returned answers with it.
+func (o Operation) Err() error {
+	if o.Error == nil {
+		return nil
+	}
+	e := apierr.New(codes.Code(o.Error.GetCode()), apierr.ReasonInternal, "%s", o.Error.GetMessage()) //nolint:gosec // a code
+	for _, detail := range o.Error.GetDetails() {
+		if info := new(errdetails.ErrorInfo); detail.UnmarshalTo(info) == nil {
+			e.Reason, e.Meta = info.GetReason(), info.GetMetadata()
+		}
+	}
+	return e
 }
 
 // pack puts a message into an Any; nil stays nil.

@@ -127,6 +127,9 @@ func TestFail(t *testing.T) {
 		if e := got.GetError(); !got.GetDone() || codes.Code(e.GetCode()) != codes.FailedPrecondition || e.GetMessage() != "cloud is pending deletion" || len(e.GetDetails()) == 0 {
 			t.Errorf("failed = %v", got)
 		}
+		if op, err := w.store.Get(t.Context(), refused.ID); err != nil || apierr.ReasonOf(op.Err()) != "CLOUD_NOT_ACTIVE" || apierr.CodeOf(op.Err()) != codes.FailedPrecondition {
+			t.Errorf("Err = %v, %v; want CLOUD_NOT_ACTIVE", op.Err(), err)
+		}
 		if e := w.get(t, broken.ID).GetError(); codes.Code(e.GetCode()) != codes.Internal || e.GetMessage() != "internal error" {
 			t.Errorf("error shown = %v, want internal error and no more", e)
 		}

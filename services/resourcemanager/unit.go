@@ -1,0 +1,135 @@
+package resourcemanager
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+
+	"github.com/bindery-iam/bindery/pkg/audit"
+	"github.com/bindery-iam/bindery/pkg/authz"
+	"github.com/bindery-iam/bindery/pkg/id"
+	"github.com/bindery-iam/bindery/pkg/jobs"
+	"github.com/bindery-iam/bindery/pkg/operation"
+	"github.com/bindery-iam/bindery/pkg/page"
+	"github.com/bindery-iam/bindery/pkg/secret"
+	"github.com/bindery-iam/bindery/pkg/server"
+	"github.com/bindery-iam/bindery/pkg/sqldb"
+	accessv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/access/v1"
+	brmv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/resourcemanager/v1"
+	orgv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/organizationmanager/v1"
+	rmv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/resourcemanager/v1"
+)
+
+// Name of the unit.
+const Name = "resourcemanager"
+
+// Config is what an operator may change. A zero field means its default.
+type Config struct {
+	CloudsPerOrganization   int64         `help:"Quota resource-manager.clouds.count of an organization." default:"1000"`
+	FoldersPerCloud         int64         `help:"Quota resource-manager.folders.count of a cloud." default:"50"`
+	OrganizationsPerSubject int64         `help:"How many organizations a subject may create." default:"10"`
+	DeletionDelay           time.Duration `help:"How long a deletion without a time is pending (DL-3)." default:"24h"`
+}
+
+func (c Config) withDefaults() Config {
+	orDefault(&c.CloudsPerOrganization, 1000)
+	orDefault(&c.FoldersPerCloud, 50)
+	orDefault(&c.OrganizationsPerSubject, 10)
+	orDefault(&c.DeletionDelay, 24*time.Hour)
+	return c
+}
+
+func orDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// Unit is the resource manager with the default configuration.
+func Unit() server.Unit { return Config{}.Unit() }
+
+// Unit is the resource manager.
+func (c Config) Unit() server.Unit {
+	return server.Unit{
+		Name: Name,
+		Migrations: []sqldb.Migrations{
+			Migrations(), operation.Migrations(Name), jobs.Migrations(Name), audit.Migrations(Name), secret.Migrations(Name),
+		},
+		Build: c.withDefaults().build,
+	}
+}
+
+// Service is what the RPCs of the unit share.
+type Service struct {
+	cfg        Config
+	store      *Store
+	operations *operation.Store
+	jobs       *jobs.Queue
+	pages      *page.Sealer
+	now        func() time.Time
+
+	decider  authz.Decider
+	tree     accessv1.ResourceServiceClient
+	bindings accessv1.AccessBindingServiceClient
+	subjects accessv1.SubjectServiceClient
+	log      accessv1.OperationLogServiceClient
+}
+
+func (c Config) build(ctx context.Context, base server.Base) (*server.Parts, error) {
+	key, err := secret.Get(ctx, base.DB, Name, "page", page.KeySize)
+	if err != nil {
+		return nil, err
+	}
+	pages, err := page.New(key)
+	if err != nil {
+		return nil, err
+	}
+	access := base.Peer("accessbindings")
+	s := &Service{
+		cfg:        c,
+		store:      &Store{db: base.DB},
+		operations: operation.NewStore(base.DB, Name, id.OperationResourceManager, base.Now),
+		jobs:       jobs.New(jobs.Config{DB: base.DB, Unit: Name, Log: base.Log}),
+		pages:      pages,
+		now:        base.Now,
+		decider:    authz.NewClient(access),
+		tree:       accessv1.NewResourceServiceClient(access),
+		bindings:   accessv1.NewAccessBindingServiceClient(access),
+		subjects:   accessv1.NewSubjectServiceClient(access),
+		log:        accessv1.NewOperationLogServiceClient(access),
+	}
+	jobs.Register(s.jobs, jobRegister, s.register)
+	jobs.Register(s.jobs, jobDelete, s.purge)
+	s.operations.OnCancel(s.cancelOperation)
+	if err := base.Metrics.Register(s.depth()); err != nil {
+		return nil, fmt.Errorf("register metrics: %w", err)
+	}
+	return &server.Parts{Register: s.registerServices, Operations: s.operations, Run: s.jobs.Run}, nil
+}
+
+func (s *Service) registerServices(r grpc.ServiceRegistrar) {
+	rmv1.RegisterCloudServiceServer(r, &clouds{Service: s, access: access{s, cloud}})
+	rmv1.RegisterFolderServiceServer(r, &folders{Service: s, access: access{s, folder}})
+	orgv1.RegisterOrganizationServiceServer(r, &organizations{Service: s, access: access{s, organization}})
+	brmv1.RegisterOrganizationServiceServer(r, &organizationLife{Service: s})
+	brmv1.RegisterDeletionServiceServer(r, &deletions{Service: s})
+}
+
+// depth is a gauge of the jobs not done, pending deletions included.
+func (s *Service) depth() prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "bindery_jobs", Help: "Durable jobs not done, those of a later time included; -1 when the store does not answer.",
+	}, func() float64 {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		n, err := s.jobs.Depth(ctx)
+		if err != nil {
+			return -1
+		}
+		return float64(n)
+	})
+}
