@@ -28,7 +28,7 @@ import (
 // set when it is done, neither before.
 type Operation struct {
 	ID             string
-	Resource       authz.Resource
+	Resource       Resource
 	ViewPermission string // on Resource; shows the operation to others than its creator
 	Description    string
 	CreatedBy      string // id of the subject
@@ -40,10 +40,13 @@ type Operation struct {
 	Response       *anypb.Any
 }
 
+// Resource names what an operation works on.
+type Resource = authz.Resource
+
 // New is what makes an operation. All fields but Response are required.
 type New struct {
-	Resource       authz.Resource // what it works on
-	ViewPermission string         // on Resource
+	Resource       Resource
+	ViewPermission string // on Resource
 	Description    string         // e.g. "Create folder"
 	CreatedBy      string
 	Metadata       proto.Message // of the type that the method declares

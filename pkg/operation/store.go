@@ -14,7 +14,6 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/bindery-iam/bindery/pkg/apierr"
-	"github.com/bindery-iam/bindery/pkg/authz"
 	"github.com/bindery-iam/bindery/pkg/id"
 	"github.com/bindery-iam/bindery/pkg/page"
 	"github.com/bindery-iam/bindery/pkg/sqldb"
@@ -157,7 +156,7 @@ func NotFound(opID string) error {
 // List returns at most limit operations on a resource that follow after, newest
 // first: by created_at, then id, both descending. The zero Position begins at the
 // newest.
-func (s *Store) List(ctx context.Context, r authz.Resource, after page.Position, limit int) ([]Operation, error) {
+func (s *Store) List(ctx context.Context, r Resource, after page.Position, limit int) ([]Operation, error) {
 	query := `SELECT ` + columns + ` FROM {{unit}}_operations WHERE resource_type = $1 AND resource_id = $2`
 	args := []any{r.Type, r.ID, limit}
 	if after != (page.Position{}) {
