@@ -81,16 +81,16 @@ func (p *Process) newServer(services []service, auth authenticator, m *metrics, 
 	}
 	healthv1.RegisterHealthServer(s, p.health)
 	reflection.RegisterV1(s)
-	return s, p.fill(c, s, services, m)
+	return s, p.fill(c, s, m)
 }
 
 // fill compiles the rules and constraints of all methods of a server.
-func (p *Process) fill(c *chain, s *grpc.Server, services []service, m *metrics) error {
+func (p *Process) fill(c *chain, s *grpc.Server, m *metrics) error {
 	table, err := authz.NewTable(s.GetServiceInfo(), authz.Deps{Catalog: p.opts.Catalog, Resolvers: p.resolvers()})
 	if err != nil {
 		return err
 	}
-	msgs, err := inputs(services)
+	msgs, err := inputs(s.GetServiceInfo())
 	if err != nil {
 		return err
 	}

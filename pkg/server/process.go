@@ -292,17 +292,17 @@ func cmpFunc(f, otherwise func() time.Time) func() time.Time {
 	return f
 }
 
-// inputs returns the request messages of the services.
-func inputs(services []service) ([]protoreflect.MessageDescriptor, error) {
+// inputs returns the request messages of all methods.
+func inputs(services map[string]grpc.ServiceInfo) ([]protoreflect.MessageDescriptor, error) {
 	var out []protoreflect.MessageDescriptor
-	for _, s := range services {
-		d, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(s.desc.ServiceName))
+	for _, name := range slices.Sorted(maps.Keys(services)) {
+		d, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(name))
 		if err != nil {
-			return nil, fmt.Errorf("service %s: %w", s.desc.ServiceName, err)
+			return nil, fmt.Errorf("service %s: %w", name, err)
 		}
 		sd, ok := d.(protoreflect.ServiceDescriptor)
 		if !ok {
-			return nil, fmt.Errorf("%s is not a service", s.desc.ServiceName)
+			return nil, fmt.Errorf("%s is not a service", name)
 		}
 		for i := range sd.Methods().Len() {
 			out = append(out, sd.Methods().Get(i).Input())

@@ -103,13 +103,17 @@ func (f *fake) Get(ctx context.Context, req *iamv1.GetUserAccountRequest) (*iamv
 	case "unavailable":
 		f.attempts.Add(1)
 		return nil, apierr.Unavailable(apierr.ReasonUnavailable, "try again")
-	case "slow", "hung":
+	case "slow", "hung", "slow then peer":
 		f.entered <- req.GetUserAccountId()
 		select {
 		case <-f.release:
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
+		if req.GetUserAccountId() != "slow then peer" {
+			break
+		}
+		fallthrough
 	case "peer": // what a call to another unit carries
 		_, err := identityv1.NewSigningKeyServiceClient(f.base.Peer("fake")).ListSigningKeys(ctx, &identityv1.ListSigningKeysRequest{})
 		return &iamv1.UserAccount{}, apierr.FromRPC(err)
