@@ -47,7 +47,7 @@ type Resource = authz.Resource
 type New struct {
 	Resource       Resource
 	ViewPermission string // on Resource
-	Description    string         // e.g. "Create folder"
+	Description    string // e.g. "Create folder"
 	CreatedBy      string
 	Metadata       proto.Message // of the type that the method declares
 	Response       proto.Message // when it is done at once
