@@ -19,21 +19,21 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// start returns the URL of the server of this process, started on first use; ""
-// when the machine has none, with the reason.
+// start returns the server of this process, started on first use, or why there is
+// none.
 var start = sync.OnceValues(func() (*server, error) {
 	if u := os.Getenv("BINDERY_TEST_POSTGRES_URL"); u != "" {
-		return newServer(u)
+		return newServer(u, nil)
 	}
 	bin, err := findBinaries()
 	if err != nil {
 		return nil, err
 	}
-	u, err := launch(bin)
+	u, keep, err := launch(bin)
 	if err != nil {
 		return nil, fmt.Errorf("start PostgreSQL of %s: %w", bin, err)
 	}
-	return newServer(u)
+	return newServer(u, keep)
 })
 
 // findBinaries returns the folder of initdb and postgres, the newest version of
@@ -76,14 +76,12 @@ wait $pid || true
 rm -rf "$dir"
 `
 
-// keep is the write end of the server's standard input, open as long as the
-// process lives.
-var keep io.Closer
-
-func launch(bin string) (string, error) {
+// launch starts the script and returns the URL of its server, and its standard
+// input, which is to be kept as long as the process lives.
+func launch(bin string) (string, io.Closer, error) {
 	dir, err := os.MkdirTemp("", "bindery-pg-")
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	cmd := exec.Command("/bin/sh", "-c", script, "sh", bin, dir) //nolint:gosec // the paths are our own
 	cmd.Dir = "/"
@@ -91,23 +89,24 @@ func launch(bin string) (string, error) {
 	if os.Geteuid() == 0 {                               // PostgreSQL refuses to run as root
 		cred, err := unprivileged()
 		if err != nil {
-			return "", err
+			return "", nil, err
 		}
 		if err := os.Chown(dir, int(cred.Uid), int(cred.Gid)); err != nil {
-			return "", err
+			return "", nil, err
 		}
 		cmd.SysProcAttr.Credential = cred
 	}
-	if keep, err = cmd.StdinPipe(); err != nil {
-		return "", err
+	keep, err := cmd.StdinPipe()
+	if err != nil {
+		return "", nil, err
 	}
 	if err := cmd.Start(); err != nil {
-		return "", err
+		return "", nil, err
 	}
 	exited := make(chan error, 1)
 	go func() { exited <- cmd.Wait() }()
 	u := url.URL{Scheme: "postgres", User: url.User("bindery"), Path: "/postgres", RawQuery: url.Values{"host": {dir}}.Encode()}
-	return u.String(), await(u.String(), dir, exited)
+	return u.String(), keep, await(u.String(), dir, exited)
 }
 
 // unprivileged returns the user postgres, or nobody.

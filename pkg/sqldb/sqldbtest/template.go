@@ -3,6 +3,7 @@ package sqldbtest
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/url"
 	"os"
 	"sync"
@@ -20,6 +21,7 @@ import (
 type server struct {
 	url  *url.URL
 	pool *pgxpool.Pool
+	keep io.Closer // the server ends when this is closed
 
 	mu        sync.Mutex
 	templates map[string]string // unit and series -> database
@@ -31,7 +33,7 @@ var (
 	count   atomic.Int64
 )
 
-func newServer(u string) (*server, error) {
+func newServer(u string, keep io.Closer) (*server, error) {
 	parsed, err := url.Parse(u)
 	if err != nil {
 		return nil, err
@@ -43,7 +45,7 @@ func newServer(u string) (*server, error) {
 	if err := pool.Ping(context.Background()); err != nil {
 		return nil, err
 	}
-	return &server{url: parsed, pool: pool, templates: map[string]string{}}, nil
+	return &server{url: parsed, pool: pool, keep: keep, templates: map[string]string{}}, nil
 }
 
 // require returns the server, or skips the test; BINDERY_REQUIRE_DB=1 makes that a
