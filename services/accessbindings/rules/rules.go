@@ -207,8 +207,22 @@ func Container(id string) (typ, containerID string, ok bool) {
 	if len(parts) != 4 || parts[0] != "group" || parts[2] == "" || parts[3] != "users" {
 		return "", "", false
 	}
-	typ, ok = map[string]string{"organization": Organization, "federation": Federation, "userpool": UserPool}[parts[1]]
+	typ, ok = containerTypes[parts[1]]
 	return typ, parts[2], ok
+}
+
+// containerTypes are the containers that make a system group, by their word in its id.
+var containerTypes = map[string]string{"organization": Organization, "federation": Federation, "userpool": UserPool}
+
+// SU-3: the id of the system group of a container, Container backwards; ok is
+// false for a type that makes none.
+func SystemGroup(typ, containerID string) (id string, ok bool) {
+	for word, t := range containerTypes {
+		if t == typ {
+			return "group:" + word + ":" + containerID + ":users", true
+		}
+	}
+	return "", false
 }
 
 // AS-18: the primitive roles, from the narrowest to the widest.

@@ -211,6 +211,19 @@ func TestSU5_TypeAndIDAgree(t *testing.T) {
 	}
 }
 
+func TestSU3_SystemGroupsAreNamedAfterTheirContainer(t *testing.T) {
+	for _, typ := range []string{Organization, Federation, UserPool} {
+		id, ok := SystemGroup(typ, "x1")
+		back, containerID, isGroup := Container(id)
+		if !ok || !isGroup || back != typ || containerID != "x1" {
+			t.Errorf("Container(SystemGroup(%s, x1)) = %s %s %v", typ, back, containerID, isGroup)
+		}
+	}
+	if id, ok := SystemGroup("resource-manager.cloud", "c1"); ok {
+		t.Errorf("a cloud makes the system group %q", id)
+	}
+}
+
 func TestSU6_Lengths(t *testing.T) {
 	long := func(n int) string { return strings.Repeat("x", n) }
 	for _, r := range []struct {

@@ -1,0 +1,152 @@
+package accessbindings
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/bindery-iam/bindery/pkg/apierr"
+	"github.com/bindery-iam/bindery/pkg/audit"
+	"github.com/bindery-iam/bindery/pkg/authn"
+	"github.com/bindery-iam/bindery/pkg/checker"
+	"github.com/bindery-iam/bindery/pkg/page"
+	"github.com/bindery-iam/bindery/pkg/sqldb"
+	"github.com/bindery-iam/bindery/services/accessbindings/rules"
+
+	accessv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/access/v1"
+	accesspb "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/access"
+	operationpb "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/operation"
+)
+
+// Bindings is bindery.access.v1.AccessBindingService.
+type Bindings struct {
+	accessv1.UnimplementedAccessBindingServiceServer
+	committer *committer
+	catalog   *roleBook
+	pages     *page.Sealer
+	now       func() time.Time
+}
+
+// ListAccessBindings lists the resource's own bindings that are in force, oldest
+// first (AB-7). What it tells is in force: it waits for the revision it read.
+func (s *Bindings) ListAccessBindings(ctx context.Context, req *accessv1.ListAccessBindingsRequest) (*accessv1.ListAccessBindingsResponse, error) {
+	resource, size := refOf(req.GetResource()), page.Size(req.GetPageSize())
+	scope := []string{"ListAccessBindings", resource.Type, resource.ID}
+	after, err := s.pages.Open(req.GetPageToken(), scope...)
+	if err != nil {
+		return nil, err
+	}
+	now := nowMicros(s.now)
+	var found []Binding
+	err = s.committer.read(ctx, func(ctx context.Context, st *store, q sqldb.Querier) (err error) {
+		found, err = st.pageOn(ctx, q, resource, after.Time, now, size+1)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	resp := new(accessv1.ListAccessBindingsResponse)
+	if len(found) > size {
+		found = found[:size]
+		if resp.NextPageToken, err = s.pages.Seal(page.Position{Time: found[size-1].Number}, scope...); err != nil {
+			return nil, err
+		}
+	}
+	for _, b := range found {
+		resp.AccessBindings = append(resp.AccessBindings, b.proto(now))
+	}
+	return resp, nil
+}
+
+// SetAccessBindings replaces the direct bindings of a resource (AB-2). Fails, in
+// this order: INVALID_ARGUMENT, RESOURCE_NOT_FOUND, ROLE_NOT_FOUND,
+// SUBJECT_NOT_FOUND, a refusal of package rules.
+func (s *Bindings) SetAccessBindings(ctx context.Context, req *accessv1.SetAccessBindingsRequest) (*operationpb.Operation, error) {
+	wishes := make([]wish, 0, len(req.GetAccessBindings()))
+	for i, b := range req.GetAccessBindings() {
+		wishes = append(wishes, wishOf(b, true, fmt.Sprintf("access_bindings[%d]", i)))
+	}
+	in := s.intent(ctx, req.GetResource(), "Set", wishes)
+	in.replace, in.metadata = true, &accesspb.SetAccessBindingsMetadata{ResourceId: req.GetResource().GetId()}
+	return s.submit(ctx, in)
+}
+
+// UpdateAccessBindings adds and removes bindings, all or none (AB-3, AB-6). Fails
+// as SetAccessBindings does.
+func (s *Bindings) UpdateAccessBindings(ctx context.Context, req *accessv1.UpdateAccessBindingsRequest) (*operationpb.Operation, error) {
+	wishes := make([]wish, 0, len(req.GetAccessBindingDeltas()))
+	for i, d := range req.GetAccessBindingDeltas() {
+		field := fmt.Sprintf("access_binding_deltas[%d]", i)
+		switch d.GetAction() {
+		case accesspb.AccessBindingAction_ADD, accesspb.AccessBindingAction_REMOVE:
+			wishes = append(wishes, wishOf(d.GetAccessBinding(), d.GetAction() == accesspb.AccessBindingAction_ADD, field+".access_binding"))
+		default:
+			return nil, apierr.InvalidField(field+".action", "must be ADD or REMOVE")
+		}
+	}
+	in := s.intent(ctx, req.GetResource(), "Update", wishes)
+	in.metadata = &accesspb.UpdateAccessBindingsMetadata{ResourceId: req.GetResource().GetId()}
+	return s.submit(ctx, in)
+}
+
+func wishOf(b *accessv1.AccessBinding, add bool, field string) wish {
+	return wish{
+		Pair: Pair{Role: b.GetRoleId(), Subject: subjectOf(b.GetSubject())},
+		Add:  add, End: micros(b.GetExpiresAt()), field: field,
+	}
+}
+
+// intent is what a call asks for, with who asks and what the door checked.
+func (s *Bindings) intent(ctx context.Context, r *accessv1.Resource, verb string, wishes []wish) *changeBindings {
+	p := authn.FromContext(ctx)
+	source, event := bindingEvent(verb, r.GetType())
+	return &changeBindings{
+		resource: refOf(r), wishes: wishes, verb: verb, catalog: s.catalog,
+		caller: checker.Query{Subject: checker.Subject{Type: p.Type, ID: p.ID}, Token: checker.TokenID(p.TokenID)},
+		record: recordOf(ctx, source, event, audit.Permission{
+			Permission:   s.catalog.permission(r.GetType(), "updateAccessBindings"),
+			ResourceType: r.GetType(), ResourceID: r.GetId(), Authorized: true,
+		}),
+	}
+}
+
+// submit checks what needs no state and has the change made.
+func (s *Bindings) submit(ctx context.Context, in *changeBindings) (*operationpb.Operation, error) {
+	now := nowMicros(s.now)
+	pairs := make([]rules.Wish, len(in.wishes))
+	for i, w := range in.wishes {
+		if err := checkPair(w, now); err != nil {
+			return nil, err
+		}
+		pairs[i] = rules.Wish{Add: w.Add, Pair: rules.Pair{Role: w.Role, SubjectType: w.Subject.Type, SubjectID: w.Subject.ID}}
+	}
+	kept, at, err := rules.Distinct(pairs)
+	if err != nil {
+		return nil, named(err, in.wishes[at].field)
+	}
+	wishes := make([]wish, len(kept))
+	for i, k := range kept {
+		wishes[i] = in.wishes[k]
+	}
+	in.wishes = wishes
+	r, err := s.committer.submit(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	return r.operation.Proto(), nil
+}
+
+// checkPair checks one pair by itself. What is removed needs no form: whatever is
+// there can be named.
+func checkPair(w wish, now int64) error {
+	if err := checkText(w.field, w.Role, w.Subject.Type, w.Subject.ID); err != nil {
+		return err
+	}
+	if !w.Add {
+		return nil
+	}
+	if w.End != 0 && w.End <= now {
+		return apierr.InvalidField(w.field+".expires_at", "must be in the future")
+	}
+	return checkSubject(w.field+".subject", w.Subject)
+}

@@ -1,0 +1,82 @@
+package accessbindings
+
+import (
+	"slices"
+
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
+
+	"github.com/bindery-iam/bindery/pkg/apierr"
+
+	accessservicev2 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/priv/accessservice/v2"
+)
+
+// question is one of a BulkAuthorize.
+type question struct {
+	permission string
+	path       []*accessservicev2.Resource
+}
+
+// questionsOf lists the questions in their order: those of a matrix by resource,
+// then by permission.
+func questionsOf(req *accessservicev2.BulkAuthorizeRequest) ([]question, error) {
+	matrix := req.GetActionMatrix()
+	if matrix == nil {
+		items := req.GetActions().GetItems()
+		questions := make([]question, len(items))
+		for i, a := range items {
+			questions[i] = question{a.GetPermission(), a.GetResourcePath()}
+		}
+		return questions, nil
+	}
+	permissions, paths := matrix.GetPermissions(), matrix.GetResourcePaths()
+	if len(permissions)*len(paths) > maxQuestions {
+		return nil, errManyAsked
+	}
+	questions := make([]question, 0, len(permissions)*len(paths))
+	for _, path := range paths {
+		for _, permission := range permissions {
+			questions = append(questions, question{permission, path.GetPath()})
+		}
+	}
+	return questions, nil
+}
+
+// resultMask says which fields of a result are filled; all of them when empty.
+type resultMask struct{ paths []string }
+
+// maskOf reads the mask of a request: whole fields of Result, and parts of the
+// error as the whole.
+func maskOf(m *fieldmaskpb.FieldMask) (resultMask, error) {
+	if m != nil && !m.IsValid((*accessservicev2.BulkAuthorizeResponse_Result)(nil)) {
+		return resultMask{}, apierr.InvalidField("result_mask", "names a field that Result does not have")
+	}
+	var mask resultMask
+	for _, p := range m.GetPaths() {
+		if len(p) > len(fieldDenial) && p[:len(fieldDenial)+1] == fieldDenial+"." {
+			p = fieldDenial
+		}
+		mask.paths = append(mask.paths, p)
+	}
+	return mask, nil
+}
+
+// fieldDenial is the field of Result that has fields of its own.
+const fieldDenial = "permission_denied_error"
+
+func (m resultMask) has(field string) bool {
+	return len(m.paths) == 0 || slices.Contains(m.paths, field)
+}
+
+func (m resultMask) result(permission string, path []*accessservicev2.Resource, denial *accessservicev2.BulkAuthorizeResponse_Error) *accessservicev2.BulkAuthorizeResponse_Result {
+	r := new(accessservicev2.BulkAuthorizeResponse_Result)
+	if m.has("permission") {
+		r.Permission = permission
+	}
+	if m.has("resource_path") {
+		r.ResourcePath = path
+	}
+	if m.has(fieldDenial) {
+		r.PermissionDeniedError = denial
+	}
+	return r
+}

@@ -1,0 +1,319 @@
+package accessbindings
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/emptypb"
+
+	"github.com/bindery-iam/bindery/pkg/apierr"
+	"github.com/bindery-iam/bindery/pkg/audit"
+	"github.com/bindery-iam/bindery/pkg/checker"
+	"github.com/bindery-iam/bindery/pkg/operation"
+	"github.com/bindery-iam/bindery/services/accessbindings/rules"
+
+	accessv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/access/v1"
+	accesspb "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/access"
+)
+
+// Reasons of refusals that the rules leave to whoever knows the state.
+const (
+	ReasonRoleNotFound    = "ROLE_NOT_FOUND"
+	ReasonSubjectNotFound = "SUBJECT_NOT_FOUND"
+)
+
+// changeBindings is the intent of SetAccessBindings and UpdateAccessBindings. What
+// it does to a pair (AB-5, and the sources of design §9):
+//
+//	ADD     a pair in force without end stays as it is; else it gets a direct
+//	        source, or the end that its direct source is to have
+//	REMOVE  the direct and the automatic source go: also a creator can be removed
+//	        by an owner (AS-7); what a policy gives stays
+//	Set     is ADD for each pair that is sent; each other loses its direct source
+//
+// A pair whose rows change passes the rules; one that stays as it is does not, so
+// that an admin may send back a list with an owner in it.
+type changeBindings struct {
+	resource Ref
+	replace  bool // Set
+	wishes   []wish
+	caller   checker.Query // who asks, by which token
+	catalog  *roleBook
+	record   *audit.Record
+	verb     string // Set or Update, for the operation's description
+	metadata proto.Message
+}
+
+// wish is one pair to be added or removed. An ADD without end keeps the end that
+// the pair has.
+type wish struct {
+	Pair
+	Add   bool
+	End   int64
+	field string // path in the request, for refusals
+}
+
+// change is what becomes of one pair.
+type change struct {
+	before, after Binding
+	grants        bool // it adds or extends a source
+	field         string
+}
+
+func (in *changeBindings) plan(ctx context.Context, on *state) (plan, error) {
+	path, err := on.path(ctx, on.tx, in.resource)
+	if err != nil {
+		return plan{}, err
+	}
+	if len(path) == 0 {
+		return plan{}, notFound(in.resource)
+	}
+	asked := in.caller
+	asked.Resource, asked.Now = checker.Resource(in.resource), on.now
+	holds := on.graph.holds(asked)
+	if err := rules.MayManage(in.catalog.permission(in.resource.Type, "updateAccessBindings"), holds); err != nil {
+		return plan{}, err
+	}
+	current, err := on.bindingsOn(ctx, on.tx, in.resource, in.roles())
+	if err != nil {
+		return plan{}, err
+	}
+	changes := in.changes(current, on.now)
+	warnings, err := in.judge(ctx, on, path, holds, changes)
+	if err != nil {
+		return plan{}, err
+	}
+	if err := in.keepOwners(current, changes, on.now); err != nil {
+		return plan{}, err
+	}
+	return in.result(path, changes, warnings, on.now), nil
+}
+
+// roles are those whose pairs the write must know: all of them for a Set.
+func (in *changeBindings) roles() []string {
+	if in.replace {
+		return nil
+	}
+	var roles []string
+	for _, w := range in.wishes {
+		if !slices.Contains(roles, w.Role) {
+			roles = append(roles, w.Role)
+		}
+	}
+	return roles
+}
+
+// changes says which pairs change, in the order of the request and then of the list.
+func (in *changeBindings) changes(current []Binding, now int64) []change {
+	have := make(map[Pair]Binding, len(current))
+	for _, b := range current {
+		have[b.Pair] = b
+	}
+	var out []change
+	sent := make(map[Pair]bool, len(in.wishes))
+	for _, w := range in.wishes {
+		sent[w.Pair] = true
+		b, known := have[w.Pair]
+		if !known {
+			b.Pair = w.Pair
+		}
+		if c, changed := w.apply(b, now); changed {
+			out = append(out, c)
+		}
+	}
+	if in.replace {
+		for _, b := range current {
+			if sent[b.Pair] {
+				continue
+			}
+			if after := b.without(accessv1.Source_DIRECT); len(after.Sources) < len(b.Sources) {
+				out = append(out, change{before: b, after: after, field: "access_bindings"})
+			}
+		}
+	}
+	return out
+}
+
+// apply says what a wish makes of a pair.
+func (w wish) apply(b Binding, now int64) (change, bool) {
+	c := change{before: b, after: b, field: w.field}
+	if !w.Add {
+		c.after = b.without(accessv1.Source_DIRECT, accessv1.Source_AUTOMATIC)
+		return c, len(c.after.Sources) < len(b.Sources)
+	}
+	for _, s := range b.Sources {
+		switch {
+		case s.Kind == accessv1.Source_AUTOMATIC && s.End == 0:
+			return c, false
+		case s.Kind == accessv1.Source_DIRECT && s.current(now) && (w.End == 0 || w.End == s.End):
+			return c, false
+		}
+	}
+	c.after = b.without(accessv1.Source_DIRECT)
+	c.after.Sources = append(c.after.Sources, Source{Kind: accessv1.Source_DIRECT, End: w.End})
+	c.grants = true
+	return c, true
+}
+
+// without returns the binding with no source of the kinds.
+func (b Binding) without(kinds ...accessv1.Source_Kind) Binding {
+	b.Sources = slices.DeleteFunc(slices.Clone(b.Sources), func(s Source) bool { return slices.Contains(kinds, s.Kind) })
+	return b
+}
+
+// judge runs the rules over each change and collects the warnings of PG-4.
+func (in *changeBindings) judge(ctx context.Context, on *state, path []Ref, holds rules.Holds, changes []change) (warnings []string, err error) {
+	known, err := on.known(ctx, grantees(changes))
+	if err != nil {
+		return nil, err
+	}
+	target := rules.Resource{Type: in.resource.Type, ID: in.resource.ID, Organization: organizationOf(path)}
+	for _, c := range changes {
+		who := c.after.Subject
+		role, listed := in.catalog.role(c.after.Role)
+		if c.grants && !listed {
+			return nil, apierr.NotFound(ReasonRoleNotFound, "role %q not found", c.after.Role).WithMeta("field", c.field)
+		}
+		if c.grants && !known[who] {
+			return nil, apierr.NotFound(ReasonSubjectNotFound, "subject %s:%s not found", who.Type, who.ID).WithMeta("field", c.field)
+		}
+		d := rules.Delta{Add: c.grants, Role: role, Resource: target, Subject: rules.Subject{Type: who.Type, ID: who.ID}}
+		if d.Subject.Home, err = on.home(ctx, who); err != nil {
+			return nil, err
+		}
+		if err := rules.May(d, holds); err != nil {
+			return nil, named(err, c.field)
+		}
+		if w := rules.Warning(d); w != "" {
+			warnings = append(warnings, w)
+		}
+	}
+	return warnings, nil
+}
+
+// keepOwners refuses the call when the last owner who stays would go (OW-2, OW-3).
+func (in *changeBindings) keepOwners(current []Binding, changes []change, now int64) error {
+	before, after := make(map[string]int), make(map[string]int)
+	for _, b := range current {
+		if b.stays() {
+			before[b.Role]++
+			after[b.Role]++
+		}
+	}
+	for _, c := range changes {
+		if c.before.stays() {
+			after[c.before.Role]--
+		}
+		if c.after.stays() {
+			after[c.after.Role]++
+		}
+	}
+	for _, c := range changes {
+		role, _ := in.catalog.role(c.after.Role)
+		if err := rules.OwnerRemains(role, before[role.ID], after[role.ID]); err != nil {
+			return named(err, c.field)
+		}
+	}
+	return nil
+}
+
+// result puts the plan together. The operation's result lists the pairs that began
+// or ceased to be in force (AB-4).
+func (in *changeBindings) result(path []Ref, changes []change, warnings []string, now int64) plan {
+	effective := new(accesspb.AccessBindingsOperationResult)
+	p := plan{changes: make([]*accessv1.Change, 0, len(changes))}
+	for _, c := range changes {
+		p.changes = append(p.changes, bindingChange(in.resource, c.after, now))
+		was, is := c.before.inForce(now), c.after.inForce(now)
+		if was == is {
+			continue
+		}
+		action := accesspb.AccessBindingAction_ADD
+		if was {
+			action = accesspb.AccessBindingAction_REMOVE
+		}
+		effective.EffectiveDeltas = append(effective.EffectiveDeltas, &accesspb.AccessBindingDelta{
+			Action: action, AccessBinding: &accesspb.AccessBinding{
+				RoleId:  c.after.Role,
+				Subject: &accesspb.Subject{Type: c.after.Subject.Type, Id: c.after.Subject.ID},
+			},
+		})
+	}
+	p.record = recordOn(in.record, path, detailsOf(effective, warnings))
+	p.operation = &operation.New{
+		Resource:       operation.Resource{Type: in.resource.Type, ID: in.resource.ID},
+		ViewPermission: in.catalog.viewPermission(in.resource.Type),
+		Description:    fmt.Sprintf("%s access bindings", in.verb),
+		CreatedBy:      in.caller.Subject.ID,
+		Metadata:       in.metadata,
+		Response:       effective,
+	}
+	if in.resource.Type == typeOrganization || in.resource.Type == typeBillingAccount { // AB-4
+		p.operation.Response = new(emptypb.Empty)
+	}
+	return p
+}
+
+// bindingDetails are the details of an audit record of bindings.
+type bindingDetails struct {
+	Deltas   []bindingDelta `json:"access_binding_deltas"`
+	Warnings []string       `json:"warnings,omitempty"` // PG-4
+}
+
+type bindingDelta struct {
+	Action      string `json:"action"`
+	RoleID      string `json:"role_id"`
+	SubjectType string `json:"subject_type"`
+	SubjectID   string `json:"subject_id"`
+}
+
+func detailsOf(effective *accesspb.AccessBindingsOperationResult, warnings []string) bindingDetails {
+	d := bindingDetails{Deltas: make([]bindingDelta, 0, len(effective.GetEffectiveDeltas())), Warnings: warnings}
+	for _, e := range effective.GetEffectiveDeltas() {
+		b := e.GetAccessBinding()
+		d.Deltas = append(d.Deltas, bindingDelta{e.GetAction().String(), b.GetRoleId(), b.GetSubject().GetType(), b.GetSubject().GetId()})
+	}
+	return d
+}
+
+// bindingChange is the entry of the log for a pair: the sources that still count.
+func bindingChange(r Ref, b Binding, now int64) *accessv1.Change {
+	return &accessv1.Change{Fact: &accessv1.Change_BindingChanged{
+		BindingChanged: &accessv1.BindingChanged{Resource: r.proto(), Binding: b.proto(now)},
+	}}
+}
+
+// grantees are the subjects to whom changes give something.
+func grantees(changes []change) []Subject {
+	var who []Subject
+	for _, c := range changes {
+		if c.grants {
+			who = append(who, c.after.Subject)
+		}
+	}
+	return who
+}
+
+// named says in a refusal which field of the request it is about.
+func named(err error, field string) error {
+	if e, ok := apierr.As(err); ok && field != "" {
+		return e.WithMeta("field", field)
+	}
+	return err
+}
+
+// notFound is the refusal for a resource that the tree does not know.
+func notFound(r Ref) error {
+	return apierr.NotFound(apierr.ReasonResourceNotFound, "%s %q not found", r.Type, r.ID).
+		WithMeta("resourceType", r.Type, "resourceId", r.ID)
+}
+
+// organizationOf is the organization at the root of a path, "" when there is none.
+func organizationOf(path []Ref) string {
+	if len(path) > 0 && path[len(path)-1].Type == typeOrganization {
+		return path[len(path)-1].ID
+	}
+	return ""
+}
