@@ -157,11 +157,6 @@ func (p *Process) openPorts() error {
 	if p.listen, err = net.Listen("tcp", p.opts.Listen); err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
-	// The units' own calls have a port of their own: at the end the public one
-	// drains first, while its calls still need the others.
-	if p.innerListen, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
-		return fmt.Errorf("listen for units: %w", err)
-	}
 	if p.operator != nil {
 		if p.opListen, err = listenOperator(p.opts.DataDir); err != nil {
 			return fmt.Errorf("operator socket: %w", err)

@@ -101,6 +101,12 @@ func (p *Process) build(ctx context.Context) error {
 	if p.door, err = dialDoor(func() net.Addr { return p.listen.Addr() }); err != nil {
 		return err
 	}
+	// The units' own calls have a port of their own: at the end the public one
+	// drains first, while its calls still need the others. Units are told it while
+	// they are built.
+	if p.innerListen, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+		return fmt.Errorf("listen for units: %w", err)
+	}
 	p.tokens = authn.NewVerifier(p.keySource(), p.opts.Epoch, p.opts.Now)
 	for _, u := range p.opts.Units {
 		if err := p.buildUnit(ctx, u); err != nil {
