@@ -73,7 +73,7 @@ func (s *clouds) Create(ctx context.Context, req *rmv1.CreateCloudRequest) (*ope
 // sees what the one before has made, even where the tree does not know it yet.
 func (s *clouds) createFirst(ctx context.Context, r Resource) (*operationpb.Operation, error) {
 	p := authn.FromContext(ctx)
-	found, since, err := s.memberWhereCloudIs(ctx, p)
+	found, judged, err := s.hadCloud(ctx, p)
 	if err != nil {
 		return nil, err
 	}
@@ -87,11 +87,7 @@ func (s *clouds) createFirst(ctx context.Context, r Resource) (*operationpb.Oper
 		if err := s.mayFound(ctx, tx, p.ID); err != nil {
 			return err
 		}
-		another, err := s.store.HasCloudSince(ctx, tx, p.ID, since)
-		if err == nil && another {
-			err = errNotFirstCloud
-		}
-		return err
+		return s.stillFirst(ctx, tx, p.ID, judged)
 	})
 }
 

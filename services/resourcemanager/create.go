@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"fmt"
 	"slices"
-	"time"
 
 	"google.golang.org/grpc/codes"
 
@@ -260,20 +259,43 @@ func (s *Service) mayFound(ctx context.Context, tx *sql.Tx, subjectID string) er
 	})
 }
 
-// memberWhereCloudIs reports whether a subject is a member of an organization that
-// has a cloud (CR-3), and since when newer organizations were not looked at.
-func (s *Service) memberWhereCloudIs(ctx context.Context, p authn.Principal) (found bool, since time.Time, err error) {
-	since = s.now()
+// hadCloud reports whether a subject is a member of an organization that has a
+// cloud (CR-3). It also returns the organizations of the subject's own making that
+// were judged by that: the tree knew them before it was asked.
+func (s *Service) hadCloud(ctx context.Context, p authn.Principal) (found bool, judged map[string]bool, err error) {
+	founded, err := s.store.Founded(ctx, s.store.db, p.ID)
+	if err != nil {
+		return false, nil, err
+	}
+	judged = map[string]bool{}
+	for _, r := range founded {
+		judged[r.ID] = r.Status != Creating
+	}
 	resp, err := s.subjects.ListMemberships(server.AsUnit(ctx), &accessv1.ListMembershipsRequest{
 		Subject: &accessv1.Subject{Type: p.Type, Id: p.ID}, ContainerType: organization.typ,
 	})
 	if err != nil {
-		return false, since, fmt.Errorf("list memberships: %w", apierr.FromRPC(err))
+		return false, nil, fmt.Errorf("list memberships: %w", apierr.FromRPC(err))
 	}
 	for _, c := range resp.GetContainers() {
 		if found, err = s.store.HasCloudIn(ctx, s.store.db, c.GetId()); found || err != nil {
-			return found, since, err
+			return found, judged, err
 		}
 	}
-	return false, since, nil
+	return false, judged, nil
+}
+
+// stillFirst refuses when a subject has made an organization with a cloud beside
+// those that were judged. It runs under the lock of mayFound.
+func (s *Service) stillFirst(ctx context.Context, tx *sql.Tx, subjectID string, judged map[string]bool) error {
+	founded, err := s.store.Founded(ctx, tx, subjectID)
+	if err != nil {
+		return err
+	}
+	for _, r := range founded {
+		if !judged[r.ID] {
+			return errNotFirstCloud
+		}
+	}
+	return nil
 }

@@ -213,14 +213,18 @@ func (s *Store) HasCloudIn(ctx context.Context, q sqldb.Querier, organizationID 
 	return n > 0, err
 }
 
-// HasCloudSince reports whether a subject has made an organization with a cloud
-// at since or later (CR-3).
-func (s *Store) HasCloudSince(ctx context.Context, q sqldb.Querier, subjectID string, since time.Time) (bool, error) {
-	n, err := s.count(ctx, q, `
-		SELECT COUNT(*) FROM resourcemanager_resources o JOIN resourcemanager_resources c ON c.parent_id = o.id
-		WHERE o.created_by = $1 AND o.kind = $2 AND o.created_at >= $3`,
-		subjectID, organization.name, sqldb.Micros(since))
-	return n > 0, err
+// Founded reads the organizations that a subject has made and that have a cloud
+// (CR-3).
+func (s *Store) Founded(ctx context.Context, q sqldb.Querier, subjectID string) ([]Resource, error) {
+	all, err := s.read(ctx, q, `
+		SELECT `+columns+` FROM resourcemanager_resources o
+		WHERE created_by = $1 AND kind = $2
+			AND EXISTS (SELECT 1 FROM resourcemanager_resources c WHERE c.parent_id = o.id)`,
+		subjectID, organization.name)
+	if err != nil {
+		return nil, fmt.Errorf("list organizations of %s: %w", subjectID, err)
+	}
+	return all, nil
 }
 
 func (s *Store) count(ctx context.Context, q sqldb.Querier, query string, args ...any) (n int64, err error) {
