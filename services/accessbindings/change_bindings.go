@@ -174,10 +174,10 @@ func (in *changeBindings) judge(ctx context.Context, on *state, path []Ref, hold
 		who := c.after.Subject
 		role, listed := in.catalog.role(c.after.Role)
 		if c.grants && !listed {
-			return nil, apierr.NotFound(ReasonRoleNotFound, "role %q not found", c.after.Role).WithMeta("field", c.field)
+			return nil, named(apierr.NotFound(ReasonRoleNotFound, "role %q not found", c.after.Role), c.field)
 		}
 		if c.grants && !known[who] {
-			return nil, apierr.NotFound(ReasonSubjectNotFound, "subject %s:%s not found", who.Type, who.ID).WithMeta("field", c.field)
+			return nil, named(apierr.NotFound(ReasonSubjectNotFound, "subject %s:%s not found", who.Type, who.ID), c.field)
 		}
 		d := rules.Delta{Add: c.grants, Role: role, Resource: target, Subject: rules.Subject{Type: who.Type, ID: who.ID}}
 		if d.Subject.Home, err = on.home(ctx, who); err != nil {
@@ -298,10 +298,13 @@ func grantees(changes []change) []Subject {
 
 // named says in a refusal which field of the request it is about.
 func named(err error, field string) error {
-	if e, ok := apierr.As(err); ok && field != "" {
-		return e.WithMeta("field", field)
+	e, ok := apierr.As(err)
+	if !ok {
+		return err
 	}
-	return err
+	c := *e
+	c.Fields = []apierr.Field{{Name: field, Message: e.Message}}
+	return &c
 }
 
 // notFound is the refusal for a resource that the tree does not know.

@@ -77,11 +77,11 @@ func (in *registerResource) bind(ctx context.Context, on *state) ([]*accessv1.Ch
 		field := fmt.Sprintf("access_bindings[%d]", i)
 		switch {
 		case !listed:
-			return nil, apierr.NotFound(ReasonRoleNotFound, "role %q not found", b.Role).WithMeta("field", field)
+			return nil, named(apierr.NotFound(ReasonRoleNotFound, "role %q not found", b.Role), field)
 		case !slices.Contains(role.AssignableOn, in.resource.Type):
 			return nil, apierr.InvalidField(field, "the role %s cannot be set on a %s", b.Role, in.resource.Type)
 		case !known[b.Subject]:
-			return nil, apierr.NotFound(ReasonSubjectNotFound, "subject %s:%s not found", b.Subject.Type, b.Subject.ID).WithMeta("field", field)
+			return nil, named(apierr.NotFound(ReasonSubjectNotFound, "subject %s:%s not found", b.Subject.Type, b.Subject.ID), field)
 		}
 		changes = append(changes, bindingChange(in.resource, b, on.now))
 	}

@@ -44,6 +44,7 @@ type committer struct {
 	operations *operation.Store
 	now        func() time.Time
 	log        *zap.Logger
+	inTx       func(context.Context, *sqldb.DB, func(context.Context, *sql.Tx) error) error // sqldb.InTx, but for tests
 
 	queue chan *pending
 	ctx   context.Context // ends with stop
@@ -110,7 +111,7 @@ var errStopped = apierr.Unavailable(apierr.ReasonUnavailable, "the service is st
 func newCommitter(db *sqldb.DB, g *graph, ops *operation.Store, now func() time.Time, log *zap.Logger) *committer {
 	c := &committer{
 		db: db, store: &store{db: db}, graph: g, operations: ops, now: now, log: log,
-		queue: make(chan *pending, maxWaiting),
+		inTx: sqldb.InTx, queue: make(chan *pending, maxWaiting),
 	}
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	return c
@@ -178,7 +179,7 @@ func (c *committer) commit(in intent) (result, error) {
 	var r result
 	var p plan
 	asked := false // the database was asked to commit
-	err := sqldb.InTx(ctx, c.db, func(ctx context.Context, tx *sql.Tx) (err error) {
+	err := c.inTx(ctx, c.db, func(ctx context.Context, tx *sql.Tx) (err error) {
 		asked = false
 		if r, p, err = c.prepare(ctx, tx, in, writeID); err == nil {
 			asked = true
@@ -272,7 +273,7 @@ func (c *committer) resolve(writeID string, cause error) error {
 	found := false // once seen it stays, also when the reading itself is repeated
 	for {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(c.ctx), commitTimeout)
-		err := sqldb.InTx(ctx, c.db, func(ctx context.Context, tx *sql.Tx) error {
+		err := c.inTx(ctx, c.db, func(ctx context.Context, tx *sql.Tx) error {
 			h, err := c.store.head(ctx, tx, true)
 			if err != nil {
 				return err

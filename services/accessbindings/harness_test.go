@@ -313,3 +313,7 @@ func effective(t testing.TB, op *operationpb.Operation) []string {
 	slices.Sort(out)
 	return out
 }
+
+func registerRequest(r, parent Ref) *accessv1.RegisterResourceRequest {
+	return &accessv1.RegisterResourceRequest{Resource: r.proto(), Parent: parent.proto()}
+}
