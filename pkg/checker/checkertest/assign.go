@@ -1,0 +1,109 @@
+package checkertest
+
+import "slices"
+
+// Assignment is a wish of one subject to give a role to another, or to take it.
+type Assignment struct {
+	By       Ref
+	Give     bool
+	Role     string
+	To       Ref
+	Resource Ref
+	Now      int64
+}
+
+const (
+	cloudOwner        = "resource-manager.clouds.owner"
+	cloudMember       = "resource-manager.clouds.member"
+	organizationOwner = "organization-manager.organizations.owner"
+	accountOwner      = "billing.accounts.owner"
+)
+
+// MayAssign reports whether the rules AS, PG and SU-9 allow an assignment on an
+// organization, a cloud, a folder or a service account. It reads the names of the
+// roles off the rules, and only from them; that a role exists and is not withdrawn
+// (AS-16) is the catalogue's.
+func (w *World) MayAssign(a Assignment) bool {
+	holds := func(roles ...string) bool { return w.holdsOneOf(a.By, a.Resource, a.Now, roles) }
+
+	// AS-15: never set by hand.
+	if a.Role == "billing.accounts.customer" || a.Role == "marketplace.publishers.owner" {
+		return false
+	}
+
+	// AS-5, AS-6, OW-6: cloud ownership by its owners, and by the owners of the
+	// organization; ownership of an organization by its owners alone. AS-4: not by
+	// an admin. AS-7: the same for billing accounts.
+	switch a.Role {
+	case cloudOwner:
+		if !holds(cloudOwner, organizationOwner) {
+			return false
+		}
+	case organizationOwner:
+		if !holds(organizationOwner) {
+			return false
+		}
+	case accountOwner:
+		if !holds(accountOwner, organizationOwner) {
+			return false
+		}
+	}
+
+	// AS-1: on the resource or above it, one of these; that of Resource Manager is
+	// about clouds and what is below them. AS-2: on service accounts also these.
+	// AS-8: editor assigns nothing.
+	managers := []string{"admin", "organization-manager.admin", cloudOwner, organizationOwner}
+	if a.Resource.Type() != "organization-manager.organization" {
+		managers = append(managers, "resource-manager.admin")
+	}
+	if a.Resource.Type() == "iam.serviceAccount" {
+		managers = append(managers, "iam.admin", "iam.serviceAccounts.admin")
+	}
+	return holds(managers...) && (!a.Give || fits(a) && w.mayHold(a))
+}
+
+// fits is about the role and the type of the resource (AS-10, AS-11, AS-12, AS-13).
+func fits(a Assignment) bool {
+	only := map[string][]string{
+		cloudOwner:                             {"resource-manager.cloud"},
+		cloudMember:                            {"resource-manager.cloud"},
+		organizationOwner:                      {"organization-manager.organization"},
+		"iam.userAccounts.refreshTokenViewer":  {"organization-manager.organization"},
+		"iam.userAccounts.refreshTokenRevoker": {"organization-manager.organization"},
+		"billing.usagerecords.admin": {
+			"organization-manager.organization", "resource-manager.cloud", "resource-manager.folder",
+		},
+		"organization-manager.groups.admin": {"organization-manager.organization", "organization-manager.group"},
+	}
+	types, narrowed := only[a.Role]
+	return !narrowed || slices.Contains(types, a.Resource.Type())
+}
+
+// mayHold is about the role and the subject (PG-3, PG-5, SU-9).
+func (w *World) mayHold(a Assignment) bool {
+	switch a.To.Type() {
+	case "system":
+		return !slices.Contains([]string{cloudOwner, cloudMember, organizationOwner, accountOwner}, a.Role)
+	case "group":
+		return a.Role != organizationOwner && a.Role != accountOwner
+	case "serviceAccount":
+		home, _ := w.path(Ref("iam.serviceAccount:" + a.To.ID()))
+		there, _ := w.path(a.Resource)
+		return len(home) > 0 && len(there) > 0 && home[len(home)-1] == there[len(there)-1]
+	default:
+		return true
+	}
+}
+
+// holdsOneOf reports whether a subject that may act has one of the roles on the
+// resource or above it. Roles are meant by name: that a wider role includes a
+// narrower one is written into the lists of the callers.
+func (w *World) holdsOneOf(who, resource Ref, now int64, roles []string) bool {
+	path, _ := w.path(resource)
+	for _, b := range w.Bindings {
+		if slices.Contains(path, b.Resource) && slices.Contains(roles, b.Role) && b.alive(now) && w.countsAs(who, b.Subject, nil) {
+			return w.stateOf(who) == "active"
+		}
+	}
+	return false
+}
