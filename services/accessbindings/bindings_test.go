@@ -67,15 +67,19 @@ func TestAB2_SetReplaces(t *testing.T) {
 	})
 }
 
-func TestAB2_SetKeepsWhatIsNotDirect(t *testing.T) {
+// The creator's ownership is a direct binding (CR-4), so a Set replaces it too: an
+// admin must send it back, and the last owner cannot leave it out.
+func TestOW3_SetCannotLeaveNoOwner(t *testing.T) {
 	forEach(t, func(t *testing.T, w *world) {
-		op, err := w.set(adam, cloud1, Pair{viewer, vera})
+		_, err := w.set(adam, cloud1, Pair{viewer, vera})
+		refused(t, err, codes.PermissionDenied, "OWNER_NOT_ASSIGNABLE")
+		_, err = w.set(carl, cloud1, Pair{viewer, vera})
+		refused(t, err, codes.FailedPrecondition, "LAST_OWNER")
+		op, err := w.set(carl, cloud1, Pair{cloudOwner, vera})
 		w.must(err)
-		if diff := cmp.Diff([]string{"+viewer userAccount:vera", "-admin userAccount:adam"}, effective(t, op)); diff != "" {
+		want := []string{"+resource-manager.clouds.owner userAccount:vera", "-admin userAccount:adam", "-resource-manager.clouds.owner userAccount:carl"}
+		if diff := cmp.Diff(want, effective(t, op)); diff != "" {
 			t.Errorf("effective deltas (-want +got):\n%s", diff)
-		}
-		if got := w.list(carl, cloud1, 0); !slices.Contains(got, cloudOwner+" userAccount:carl") {
-			t.Errorf("the creator's automatic ownership is gone: %v", got)
 		}
 	})
 }

@@ -29,8 +29,7 @@ const (
 //
 //	ADD     a pair in force without end stays as it is; else it gets a direct
 //	        source, or the end that its direct source is to have
-//	REMOVE  the direct and the automatic source go: also a creator can be removed
-//	        by an owner (AS-7); what a policy gives stays
+//	REMOVE  the direct and the automatic source go; what a policy gives stays
 //	Set     is ADD for each pair that is sent; each other loses its direct source
 //
 // A pair whose rows change passes the rules; one that stays as it is does not, so

@@ -60,7 +60,7 @@ func (in *registerResource) plan(ctx context.Context, on *state) (plan, error) {
 	return plan{changes: append(changes, members...), record: onPath(in.record, path, changes)}, nil
 }
 
-// bind makes the automatic bindings. Who may give what to whom does not apply to
+// bind makes the first bindings. Who may give what to whom does not apply to
 // the platform, but a role must exist and fit, and its holder be known.
 func (in *registerResource) bind(ctx context.Context, on *state) ([]*accessv1.Change, error) {
 	subjects := make([]Subject, len(in.bindings))

@@ -51,7 +51,7 @@ func owned(ctx context.Context, typ string) error {
 	return nil
 }
 
-// RegisterResource puts a resource into the tree with its automatic bindings and
+// RegisterResource puts a resource into the tree with its first bindings and
 // members (CR-4, CR-11). Repeated, it changes nothing, also where a binding that
 // it made was taken away since. Fails: TYPE_NOT_OWNED, RESOURCE_NOT_FOUND (the
 // parent), RESOURCE_DELETED, RESOURCE_MISMATCH, ROLE_NOT_FOUND, SUBJECT_NOT_FOUND.
@@ -69,7 +69,7 @@ func (s *Resources) RegisterResource(ctx context.Context, req *accessv1.Register
 		}
 		in.bindings = append(in.bindings, Binding{
 			Pair:    Pair{Role: b.GetRoleId(), Subject: subjectOf(b.GetSubject())},
-			Sources: []Source{{Kind: accessv1.Source_AUTOMATIC, End: micros(b.GetExpiresAt())}},
+			Sources: []Source{{Kind: accessv1.Source_DIRECT, End: micros(b.GetExpiresAt())}},
 		})
 	}
 	for _, m := range req.GetMembers() {

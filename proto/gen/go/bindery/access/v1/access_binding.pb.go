@@ -31,7 +31,7 @@ const (
 	Source_KIND_UNSPECIFIED Source_Kind = 0
 	// Made by a caller of Set or Update.
 	Source_DIRECT Source_Kind = 1
-	// Made by the platform itself, e.g. the ownership of a creator (CR-4).
+	// Made by the platform itself, e.g. the roles of a partner on a customer's account (PT-18).
 	Source_AUTOMATIC Source_Kind = 2
 	// Made by a policy; `id` names it.
 	Source_POLICY Source_Kind = 3

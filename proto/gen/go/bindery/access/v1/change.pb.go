@@ -144,7 +144,8 @@ type Change_ResourcePlaced struct {
 }
 
 type Change_ResourceRemoved struct {
-	// A resource is gone with its bindings and everything below it.
+	// A resource is gone, with its bindings and members. Of a removed subtree each
+	// resource has its entry, children first.
 	ResourceRemoved *ResourceRemoved `protobuf:"bytes,2,opt,name=resource_removed,json=resourceRemoved,proto3,oneof"`
 }
 

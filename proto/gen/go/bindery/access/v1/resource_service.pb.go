@@ -30,7 +30,7 @@ type RegisterResourceRequest struct {
 	Resource *Resource `protobuf:"bytes,1,opt,name=resource,proto3" json:"resource,omitempty"`
 	// Its parent; absent for the root of a tree.
 	Parent *Resource `protobuf:"bytes,2,opt,name=parent,proto3" json:"parent,omitempty"`
-	// Bindings given by the platform, with an automatic source.
+	// Its first bindings, direct ones: the ownership of its creator (CR-4, CR-11).
 	AccessBindings []*AccessBinding `protobuf:"bytes,3,rep,name=access_bindings,json=accessBindings,proto3" json:"access_bindings,omitempty"`
 	// Subjects that become members with the resource (an organization's creator).
 	Members       []*Subject `protobuf:"bytes,4,rep,name=members,proto3" json:"members,omitempty"`

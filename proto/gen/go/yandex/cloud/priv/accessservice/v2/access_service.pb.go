@@ -26,15 +26,15 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// ResultFilter says which denials are listed in the answer.
+// ResultFilter says which results are listed in the answer.
 type BulkAuthorizeRequest_ResultFilter int32
 
 const (
-	// Same as ALL_FAILED.
+	// The result of every question, allowed or denied.
 	BulkAuthorizeRequest_RESULT_FILTER_UNSPECIFIED BulkAuthorizeRequest_ResultFilter = 0
 	// Only the first denial, in the order of the questions.
 	BulkAuthorizeRequest_FIRST_FAILED BulkAuthorizeRequest_ResultFilter = 1
-	// Every denial.
+	// Every denial and nothing else.
 	BulkAuthorizeRequest_ALL_FAILED BulkAuthorizeRequest_ResultFilter = 2
 )
 
@@ -531,7 +531,7 @@ type BulkAuthorizeRequest struct {
 	//	*BulkAuthorizeRequest_Actions_
 	//	*BulkAuthorizeRequest_ActionMatrix_
 	Authorizations isBulkAuthorizeRequest_Authorizations `protobuf_oneof:"authorizations"`
-	// Which denials are listed.
+	// Which results are listed.
 	ResultFilter BulkAuthorizeRequest_ResultFilter `protobuf:"varint,7,opt,name=result_filter,json=resultFilter,proto3,enum=yandex.cloud.priv.accessservice.v2.BulkAuthorizeRequest_ResultFilter" json:"result_filter,omitempty"`
 	// Which fields of Result are filled; absent means all.
 	ResultMask    *fieldmaskpb.FieldMask `protobuf:"bytes,8,opt,name=result_mask,json=resultMask,proto3" json:"result_mask,omitempty"`
@@ -708,7 +708,7 @@ type BulkAuthorizeResponse struct {
 	Subject *Subject `protobuf:"bytes,1,opt,name=subject,proto3" json:"subject,omitempty"`
 	// Why the credentials are bad; absent when they are good.
 	UnauthenticatedError *BulkAuthorizeResponse_Error `protobuf:"bytes,2,opt,name=unauthenticated_error,json=unauthenticatedError,proto3" json:"unauthenticated_error,omitempty"`
-	// The denials; absent when the credentials are bad.
+	// The results; absent when the credentials are bad.
 	Results       *BulkAuthorizeResponse_Results `protobuf:"bytes,3,opt,name=results,proto3" json:"results,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1140,10 +1140,10 @@ func (x *BulkAuthorizeRequest_ActionMatrix) GetResourcePaths() []*ResourcePath {
 	return nil
 }
 
-// Results is a list of denials.
+// Results is a list of results.
 type BulkAuthorizeResponse_Results struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The denials, in the order of the questions. Empty means all is allowed.
+	// The results that the filter lets through, in the order of the questions.
 	Items         []*BulkAuthorizeResponse_Result `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1193,7 +1193,7 @@ type BulkAuthorizeResponse_Result struct {
 	Permission string `protobuf:"bytes,1,opt,name=permission,proto3" json:"permission,omitempty"`
 	// The resource asked for, as it was given.
 	ResourcePath []*Resource `protobuf:"bytes,2,rep,name=resource_path,json=resourcePath,proto3" json:"resource_path,omitempty"`
-	// Why it is denied.
+	// Why it is denied; absent when it is allowed.
 	PermissionDeniedError *BulkAuthorizeResponse_Error `protobuf:"bytes,3,opt,name=permission_denied_error,json=permissionDeniedError,proto3" json:"permission_denied_error,omitempty"`
 	unknownFields         protoimpl.UnknownFields
 	sizeCache             protoimpl.SizeCache
