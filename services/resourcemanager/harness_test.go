@@ -30,6 +30,7 @@ import (
 type world struct {
 	*servertest.World
 	t      *testing.T
+	cfg    Config
 	db     *sqldb.DB
 	access *fakeAccess
 	ahead  atomic.Int64 // by how much the unit's clock is ahead, nanoseconds
@@ -52,17 +53,25 @@ func forEach(t *testing.T, cfg Config, f func(t *testing.T, w *world)) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w := &world{t: t, db: db, access: newFake(c)}
-		w.World = servertest.Start(t, servertest.Options{
-			Units: []server.Unit{w.access.unit(), cfg.Unit()}, DB: db, Catalog: c,
-			Now: func() time.Time { return time.Now().Add(time.Duration(w.ahead.Load())) },
-		})
-		w.clouds, w.folders = rmv1.NewCloudServiceClient(w.Conn), rmv1.NewFolderServiceClient(w.Conn)
-		w.orgs, w.life = orgv1.NewOrganizationServiceClient(w.Conn), brmv1.NewOrganizationServiceClient(w.Conn)
-		w.deletions, w.operations = brmv1.NewDeletionServiceClient(w.Conn), operationpb.NewOperationServiceClient(w.Conn)
-		f(t, w)
+		f(t, start(t, cfg, db, newFake(c)))
 	})
 }
+
+// start runs the process over a database.
+func start(t *testing.T, cfg Config, db *sqldb.DB, access *fakeAccess) *world {
+	w := &world{t: t, cfg: cfg, db: db, access: access}
+	w.World = servertest.Start(t, servertest.Options{
+		Units: []server.Unit{access.unit(), cfg.Unit()}, DB: db, Catalog: access.catalog,
+		Now: func() time.Time { return time.Now().Add(time.Duration(w.ahead.Load())) },
+	})
+	w.clouds, w.folders = rmv1.NewCloudServiceClient(w.Conn), rmv1.NewFolderServiceClient(w.Conn)
+	w.orgs, w.life = orgv1.NewOrganizationServiceClient(w.Conn), brmv1.NewOrganizationServiceClient(w.Conn)
+	w.deletions, w.operations = brmv1.NewDeletionServiceClient(w.Conn), operationpb.NewOperationServiceClient(w.Conn)
+	return w
+}
+
+// restart runs another process over the same database and tree, after Stop.
+func (w *world) restart() *world { return start(w.t, w.cfg, w.db, w.access) }
 
 // must fails the test on an error and returns the value.
 func must[T any](t *testing.T) func(v T, err error) T {
