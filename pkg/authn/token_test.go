@@ -243,6 +243,21 @@ func TestExpiryIsJudgedEachTime(t *testing.T) {
 	}
 }
 
+func TestInspectAlsoAfterTheEnd(t *testing.T) {
+	w := newWorld(t)
+	tok := w.token(t)
+	for range 2 {
+		p, end, err := w.verifier.Inspect(context.Background(), tok.Text)
+		if err != nil || p.TokenID != tok.ID || !end.Equal(tok.ExpiresAt) {
+			t.Errorf("got %v until %v, %v; want until %v", p, end, err, tok.ExpiresAt)
+		}
+		w.advance(2 * MaxTokenLife)
+	}
+	if _, _, err := w.verifier.Inspect(context.Background(), tok.Text+"A"); apierr.ReasonOf(err) != apierr.ReasonTokenInvalid {
+		t.Errorf("a changed token: %v", err)
+	}
+}
+
 func TestKeysAreReadWhenNeeded(t *testing.T) {
 	w := newWorld(t)
 	tok := w.token(t).Text

@@ -1,0 +1,138 @@
+package identity
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/bindery-iam/bindery/pkg/sqldb"
+)
+
+//go:embed migrations
+var files embed.FS
+
+// Migrations makes the tables of users, their credentials and signing keys.
+func Migrations() sqldb.Migrations {
+	return sqldb.Migrations{Name: Name, Unit: Name, FS: files}
+}
+
+// State is where a user stands.
+type State string
+
+// States. CREATING lasts until the permission checker knows the user; until then
+// nobody sees it and it cannot sign in, but its login is taken.
+const (
+	Creating State = "CREATING"
+	Active   State = "ACTIVE"
+)
+
+// User is a person known to the installation.
+type User struct {
+	ID                  string
+	Login               string
+	Email               string
+	State               State
+	CreatedAt           time.Time
+	LastAuthenticatedAt time.Time // zero when never; exact to a minute
+}
+
+// Store is the users and their credentials.
+type Store struct{ db *sqldb.DB }
+
+// constraints maps what an insert may break to the refusal.
+var constraints = map[string]error{
+	"identity_users_login_folded_key": errLoginTaken,
+	"identity_users_email_folded_key": errEmailTaken,
+}
+
+// fold is how logins and e-mail addresses are compared.
+func fold(s string) string { return strings.ToLower(s) }
+
+// InsertUser adds a user with its first credential. Fails: LOGIN_TAKEN,
+// EMAIL_TAKEN.
+func (s *Store) InsertUser(ctx context.Context, tx *sql.Tx, u User, hash []byte) error {
+	_, err := tx.ExecContext(ctx, `
+		INSERT INTO identity_users (id, login, login_folded, email, email_folded, state, created_at, last_authenticated_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+		u.ID, u.Login, fold(u.Login), u.Email, fold(u.Email), string(u.State), sqldb.Micros(u.CreatedAt), sqldb.Micros(u.LastAuthenticatedAt))
+	if refusal := constraints[sqldb.ConstraintName(err)]; refusal != nil {
+		return refusal
+	}
+	if err != nil {
+		return fmt.Errorf("insert user: %w", err)
+	}
+	_, err = tx.ExecContext(ctx, `
+		INSERT INTO identity_oauth_tokens (hash, user_id, created_at) VALUES ($1, $2, $3)`,
+		hash, u.ID, sqldb.Micros(u.CreatedAt))
+	if err != nil {
+		return fmt.Errorf("insert OAuth token: %w", err)
+	}
+	return nil
+}
+
+// Activate makes a user active; one that is not there stays so.
+func (s *Store) Activate(ctx context.Context, tx *sql.Tx, userID string) error {
+	if _, err := tx.ExecContext(ctx, `UPDATE identity_users SET state = $2 WHERE id = $1`, userID, string(Active)); err != nil {
+		return fmt.Errorf("activate user: %w", err)
+	}
+	return nil
+}
+
+// Withdraw removes a user that is still being created, and reports whether it did.
+func (s *Store) Withdraw(ctx context.Context, tx *sql.Tx, userID string) (bool, error) {
+	res, err := tx.ExecContext(ctx, `DELETE FROM identity_users WHERE id = $1 AND state = $2`, userID, string(Creating))
+	if err != nil {
+		return false, fmt.Errorf("withdraw user: %w", err)
+	}
+	n, err := res.RowsAffected()
+	if err != nil {
+		return false, fmt.Errorf("withdraw user: %w", err)
+	}
+	return n > 0, nil
+}
+
+// Authenticated notes that a user proved itself at that time.
+func (s *Store) Authenticated(ctx context.Context, tx *sql.Tx, userID string, at time.Time) error {
+	_, err := tx.ExecContext(ctx, `
+		UPDATE identity_users SET last_authenticated_at = $2 WHERE id = $1 AND last_authenticated_at < $2`, userID, sqldb.Micros(at))
+	if err != nil {
+		return fmt.Errorf("note authentication: %w", err)
+	}
+	return nil
+}
+
+const selectUser = `
+	SELECT u.id, u.login, u.email, u.state, u.created_at, u.last_authenticated_at FROM identity_users u `
+
+// User reads a user by id, in any state. Fails: USER_NOT_FOUND.
+func (s *Store) User(ctx context.Context, q sqldb.Querier, userID string) (User, error) {
+	return scanUser(q.QueryRowContext(ctx, selectUser+`WHERE u.id = $1`, userID))
+}
+
+// UserByLogin reads a user by login, whatever its case. Fails: USER_NOT_FOUND.
+func (s *Store) UserByLogin(ctx context.Context, q sqldb.Querier, login string) (User, error) {
+	return scanUser(q.QueryRowContext(ctx, selectUser+`WHERE u.login_folded = $1`, fold(login)))
+}
+
+// UserByToken reads the user of an OAuth token by its hash. Fails: USER_NOT_FOUND.
+func (s *Store) UserByToken(ctx context.Context, q sqldb.Querier, hash []byte) (User, error) {
+	return scanUser(q.QueryRowContext(ctx, selectUser+`JOIN identity_oauth_tokens t ON t.user_id = u.id WHERE t.hash = $1`, hash))
+}
+
+func scanUser(row *sql.Row) (User, error) {
+	var u User
+	var created, authenticated int64
+	err := row.Scan(&u.ID, &u.Login, &u.Email, &u.State, &created, &authenticated)
+	if errors.Is(err, sql.ErrNoRows) {
+		return User{}, errUserNotFound
+	}
+	if err != nil {
+		return User{}, fmt.Errorf("read user: %w", err)
+	}
+	u.CreatedAt, u.LastAuthenticatedAt = sqldb.Time(created), sqldb.Time(authenticated)
+	return u, nil
+}
