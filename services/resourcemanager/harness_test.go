@@ -64,10 +64,15 @@ func start(t *testing.T, cfg Config, db *sqldb.DB, access *fakeAccess) *world {
 		Units: []server.Unit{access.unit(), cfg.Unit()}, DB: db, Catalog: access.catalog,
 		Now: func() time.Time { return time.Now().Add(time.Duration(w.ahead.Load())) },
 	})
+	w.clients()
+	return w
+}
+
+// clients makes the clients of the services.
+func (w *world) clients() {
 	w.clouds, w.folders = rmv1.NewCloudServiceClient(w.Conn), rmv1.NewFolderServiceClient(w.Conn)
 	w.orgs, w.life = orgv1.NewOrganizationServiceClient(w.Conn), brmv1.NewOrganizationServiceClient(w.Conn)
 	w.deletions, w.operations = brmv1.NewDeletionServiceClient(w.Conn), operationpb.NewOperationServiceClient(w.Conn)
-	return w
 }
 
 // restart runs another process over the same database and tree, after Stop.
