@@ -46,6 +46,7 @@ type World struct {
 	Metrics *prometheus.Registry
 
 	t    testing.TB
+	now  func() time.Time
 	key  ed25519.PrivateKey // of units that Unit plays
 	stop func()
 }
@@ -67,7 +68,7 @@ func Start(t testing.TB, opts Options) *World {
 		opts.Log = zaptest.NewLogger(t, zaptest.Level(zap.WarnLevel))
 	}
 	public, key := newKey(t)
-	w.key = key
+	w.key, w.now = key, opts.Now
 	o := server.Options{
 		Units: opts.Units, Catalog: opts.Catalog, Log: opts.Log, Metrics: w.Metrics, Now: opts.Now,
 		DB: func(string) *sqldb.DB { return opts.DB }, Migrate: true,
@@ -163,7 +164,7 @@ func (w *World) Dial(opts ...grpc.DialOption) *grpc.ClientConn {
 func (w *World) Unit(name, audience string) *grpc.ClientConn {
 	w.t.Helper()
 	return w.Dial(grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithPerRPCCredentials(authn.NewUnitSigner(name, audience, w.key, time.Now)))
+		grpc.WithPerRPCCredentials(authn.NewUnitSigner(name, audience, w.key, w.now)))
 }
 
 // Subject returns a context whose calls are made as a subject, with a new token.
