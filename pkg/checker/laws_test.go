@@ -4,7 +4,6 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/bindery-iam/bindery/pkg/checker"
 	"github.com/bindery-iam/bindery/pkg/checker/checkertest"
@@ -13,7 +12,7 @@ import (
 // eachWorld runs a law on random worlds.
 func eachWorld(t *testing.T, worlds uint64, law func(*testing.T, *checkertest.Generator, *checker.Graph)) {
 	t.Helper()
-	seed := uint64(time.Now().UnixNano())
+	seed := seed()
 	for n := range worlds {
 		gen := checkertest.Generate(rand.New(rand.NewPCG(seed, n)), checkertest.Simple())
 		g := checker.New(roles(gen.World))

@@ -1,6 +1,7 @@
 package checker_test
 
 import (
+	"flag"
 	"fmt"
 	"iter"
 	"math/rand/v2"
@@ -14,11 +15,21 @@ import (
 	"github.com/bindery-iam/bindery/pkg/checker/checkertest"
 )
 
+var fixedSeed = flag.Uint64("seed", 0, "make the random worlds of this seed again")
+
+// seed is another one in each run, unless the flag says which.
+func seed() uint64 {
+	if *fixedSeed != 0 {
+		return *fixedSeed
+	}
+	return uint64(time.Now().UnixNano())
+}
+
 // TestOracle compares the engine with the second reading of the rules, on random
 // worlds that change, along the way. A difference prints the seed and the world.
 func TestOracle(t *testing.T) {
 	const worlds, rounds, questions = 300, 10, 50 // 150,000 questions
-	seed := uint64(time.Now().UnixNano())
+	seed := seed()
 	t.Logf("seed %d", seed)
 	answers := map[string]int{}
 	for n := range uint64(worlds) {

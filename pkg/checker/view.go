@@ -175,7 +175,7 @@ func refusal(i *identity) Reason {
 
 // gather appends the identities of a subject that may act: the public groups
 // (PG-1, PG-2), itself, its system groups unless it is a service account (SU-8),
-// and its groups, nested ones included. They are ordered.
+// and its groups, nested ones included. They are ordered, each once.
 func (v *View) gather(ids []uint32, subject uint32, i *identity) []uint32 {
 	ids = append(ids, allUsers, allAuthenticatedUsers, subject)
 	for _, c := range i.in {
@@ -191,5 +191,5 @@ func (v *View) gather(ids []uint32, subject uint32, i *identity) []uint32 {
 	if !slices.IsSorted(ids) {
 		slices.Sort(ids)
 	}
-	return ids
+	return slices.Compact(ids) // two groups may be in the same third
 }

@@ -45,6 +45,9 @@ type Generator struct {
 // Times of a world lie below this; questions are asked at all of them.
 const horizon = 10
 
+// unknown is a subject that nobody makes known. It may have been given things.
+const unknown Ref = "userAccount:nobody"
+
 // below says what is placed below what; group, federation and user pool hold
 // subjects, a service account is one.
 var below = map[string]string{
@@ -129,7 +132,7 @@ func (g *Generator) Query() Query {
 	}
 	switch g.rng.IntN(150) {
 	case 0:
-		q.Subject = "userAccount:nobody"
+		q.Subject = unknown
 	case 1:
 		q.Resource = "resource-manager.folder:nothing"
 	case 2:
@@ -176,11 +179,14 @@ func (g *Generator) live(types ...string) []Ref {
 // anyResource may be a removed one.
 func (g *Generator) anyResource() Ref { r, _ := pick(g, g.World.Resources); return r.Name }
 
-// subject may be one that is suspended or, but for Doors, deleted.
+// subject may be one that is suspended or, but for Doors, deleted or unknown.
 func (g *Generator) subject() Ref {
 	left := slices.Clone(g.World.Subjects)
-	if g.cfg.Doors {
+	switch {
+	case g.cfg.Doors:
 		left = slices.DeleteFunc(left, func(s Subject) bool { return s.State == "deleted" })
+	case g.rng.IntN(30) == 0:
+		return unknown
 	}
 	if s, ok := pick(g, left); ok {
 		return s.Name
