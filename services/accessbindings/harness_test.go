@@ -3,6 +3,7 @@ package accessbindings
 import (
 	"context"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -70,6 +71,7 @@ type world struct {
 	t         testing.TB
 	db        *sqldb.DB
 	clock     *clock
+	units     map[string]accessv1.ResourceServiceClient
 	service   *Service
 	bindings  accessv1.AccessBindingServiceClient
 	roles     iamv1.RoleServiceClient
@@ -83,8 +85,8 @@ type world struct {
 // serve starts the unit over a database.
 func serve(t testing.TB, db *sqldb.DB) *world {
 	t.Helper()
-	w := &world{t: t, db: db, clock: new(clock)}
-	unit := NewUnit()
+	w := &world{t: t, db: db, clock: new(clock), units: map[string]accessv1.ResourceServiceClient{}}
+	unit := Unit()
 	unit.Build = func(ctx context.Context, base server.Base) (*server.Parts, error) {
 		service, err := New(ctx, base)
 		if err != nil {
@@ -93,7 +95,9 @@ func serve(t testing.TB, db *sqldb.DB) *world {
 		w.service = service
 		return service.Parts(), nil
 	}
-	w.World = servertest.Start(t, servertest.Options{Units: []server.Unit{unit}, DB: db, Catalog: testCatalog(t), Now: w.clock.now})
+	w.World = servertest.Start(t, servertest.Options{Units: []server.Unit{unit}, DB: db, Catalog: testCatalog(t), Now: w.clock.now, Change: func(o *server.Options) {
+		o.TrustedUnits["kms"] = o.TrustedUnits["test"] // a service elsewhere
+	}})
 	manager, identity := w.Unit("resourcemanager", Name), w.Unit("identity", Name)
 	w.bindings = accessv1.NewAccessBindingServiceClient(w.Conn)
 	w.roles = iamv1.NewRoleServiceClient(w.Conn)
@@ -117,11 +121,20 @@ func forEach(t *testing.T, f func(t *testing.T, w *world)) {
 	})
 }
 
-// clock is a time that tests move.
-type clock struct{ ahead atomic.Int64 }
+// clock is a time that tests move, or stop.
+type clock struct{ ahead, stopped atomic.Int64 }
 
-func (c *clock) now() time.Time          { return time.Now().Add(time.Duration(c.ahead.Load())) }
+func (c *clock) now() time.Time {
+	if at := c.stopped.Load(); at != 0 {
+		return time.UnixMicro(at)
+	}
+	return time.Now().Add(time.Duration(c.ahead.Load()))
+}
+
 func (c *clock) advance(d time.Duration) { c.ahead.Add(int64(d)) }
+
+// set stops the clock at a time; the zero time lets it run again.
+func (c *clock) set(at time.Time) { c.stopped.Store(sqldb.Micros(at)) }
 
 func testCatalog(t testing.TB) *catalog.Catalog {
 	t.Helper()
@@ -130,6 +143,21 @@ func testCatalog(t testing.TB) *catalog.Catalog {
 		t.Fatal(err)
 	}
 	return c
+}
+
+// unit returns ResourceService as the unit that keeps a type.
+func (w *world) unit(resourceType string) accessv1.ResourceServiceClient {
+	service, _, _ := strings.Cut(resourceType, ".")
+	name, ok := owners[resourceType]
+	if !ok {
+		if name, ok = owners[service]; !ok {
+			name = service
+		}
+	}
+	if w.units[name] == nil {
+		w.units[name] = accessv1.NewResourceServiceClient(w.Unit(name, Name))
+	}
+	return w.units[name]
 }
 
 func (w *world) populate() {

@@ -28,8 +28,8 @@ const Name = "accessbindings"
 // operationPrefix begins the ids of the unit's operations.
 const operationPrefix = "oab"
 
-// NewUnit returns the unit.
-func NewUnit() server.Unit {
+// Unit is the unit of the suite.
+func Unit() server.Unit {
 	return server.Unit{
 		Name:       Name,
 		Migrations: []sqldb.Migrations{Migrations(), operation.Migrations(Name), audit.Migrations(Name), secret.Migrations(Name)},

@@ -23,7 +23,7 @@ import (
 // together runs a test with the real accessbindings beside the unit, and with the
 // named users known.
 func together(t *testing.T, users []string, f func(t *testing.T, w *world)) {
-	decider := accessbindings.NewUnit()
+	decider := accessbindings.Unit()
 	series := slices.Concat(decider.Migrations, Config{}.Unit().Migrations)
 	sqldbtest.ForEach(t, Name, series, func(t *testing.T, db *sqldb.DB) {
 		c, err := catalog.Load()
