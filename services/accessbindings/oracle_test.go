@@ -1,0 +1,363 @@
+package accessbindings
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/bindery-iam/bindery/pkg/apierr"
+	"github.com/bindery-iam/bindery/pkg/audit"
+	"github.com/bindery-iam/bindery/pkg/checker/checkertest"
+	"github.com/bindery-iam/bindery/services/accessbindings/rules"
+
+	accessv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/access/v1"
+	accessservicev2 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/priv/accessservice/v2"
+)
+
+// Size of the comparison, for each engine.
+const (
+	oracleWorlds    = 160
+	oracleRounds    = 4  // of further steps, with questions after each
+	oracleIdentites = 4  // asked about in a round, each at a time of its own
+	oracleQuestions = 40 // of one identity at one time
+)
+
+// oracleRoles are the roles of the random worlds: of the real catalogue, wide and
+// narrow, of several types.
+var oracleRoles = []string{
+	"auditor", viewer, editor, admin, cloudOwner, orgOwner, "resource-manager.clouds.member", "resource-manager.auditor",
+	"organization-manager.groups.editor", "iam.serviceAccounts.user", "iam.serviceAccounts.tokenCreator", "kms.keys.encrypter", "kms.viewer",
+}
+
+// TestOracle compares the answers of AccessService with the second reading of the
+// rules in checkertest, on random worlds that are written through the unit, over
+// both engines. A difference prints the seed and the world.
+func TestOracle(t *testing.T) {
+	if testing.Short() {
+		t.Skip("100,000 questions per engine")
+	}
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	forEach(t, func(t *testing.T, w *world) {
+		o := &oracle{world: w, start: time.Now(), answers: map[string]int{}}
+		for n := range uint64(oracleWorlds) {
+			o.run(rand.New(rand.NewPCG(seed, n)), fmt.Sprintf("w%d-", n))
+			if t.Failed() {
+				t.Fatalf("world %d of seed %d", n, seed)
+			}
+		}
+		total := 0
+		for _, n := range o.answers {
+			total += n
+		}
+		t.Logf("%d questions, %d of them alone, after %d writes, in %v: %v",
+			total, o.single, w.service.committer.graph.Revision(), time.Since(o.start).Round(time.Millisecond), o.answers)
+		if total < 100_000 {
+			t.Errorf("%d questions, want 100,000", total)
+		}
+		for _, want := range []string{checkertest.Yes, checkertest.NoGrant, checkertest.SubjectInactive, checkertest.ResourceDeleted} {
+			if o.answers[want] < 500 {
+				t.Errorf("%d questions ended with %s, too few to tell", o.answers[want], want)
+			}
+		}
+	})
+}
+
+// oracle plays one generator after the other into a world of the unit. Names get
+// a prefix, so that all worlds stand in one store.
+type oracle struct {
+	*world
+	gen     *checkertest.Generator
+	rng     *rand.Rand
+	prefix  string
+	base    time.Time // time 0 of the world
+	placed  map[checkertest.Ref]bool
+	start   time.Time
+	single  int
+	answers map[string]int
+}
+
+func (o *oracle) run(rng *rand.Rand, prefix string) {
+	o.t.Helper()
+	roles, _ := testCatalog(o.t).Matrix()
+	cfg := checkertest.Config{Roles: map[string][]string{}, Fits: testCatalog(o.t).Assignable, Doors: true}
+	for _, id := range oracleRoles {
+		cfg.Roles[id] = roles[id]
+	}
+	o.rng, o.prefix, o.placed = rng, prefix, map[checkertest.Ref]bool{}
+	o.base = time.Now().Truncate(time.Microsecond)
+	o.clock.set(o.base)
+	defer o.clock.set(time.Time{})
+	o.gen = checkertest.Generate(rng, cfg)
+	o.play(found(o.gen.World))
+	for range oracleRounds {
+		o.clock.set(o.base)
+		for range 3 {
+			o.play(o.gen.Step())
+		}
+		for range oracleIdentites {
+			o.ask()
+		}
+		if o.t.Failed() {
+			return
+		}
+	}
+}
+
+// found are steps that lead to a world by what the services let in: things are
+// there before something is said about them, and are removed last.
+func found(w *checkertest.World) []checkertest.Step {
+	var steps, removals, states []checkertest.Step
+	placed := map[checkertest.Ref]bool{"": true}
+	for len(placed) <= len(w.Resources) {
+		for _, r := range w.Resources {
+			if !placed[r.Name] && placed[r.Parent] {
+				placed[r.Name] = true
+				steps = append(steps, checkertest.Step{Kind: checkertest.Place, Resource: r.Name, Parent: r.Parent})
+				if r.Removed {
+					removals = append(removals, checkertest.Step{Kind: checkertest.Remove, Resource: r.Name})
+				}
+			}
+		}
+	}
+	slices.Reverse(removals) // children first
+	for _, s := range w.Subjects {
+		steps = append(steps, checkertest.Step{Kind: checkertest.Set, Subject: s.Name, State: "active"})
+		if s.State != "active" {
+			states = append(states, checkertest.Step{Kind: checkertest.Set, Subject: s.Name, State: s.State})
+		}
+	}
+	for _, m := range w.Members {
+		steps = append(steps, checkertest.Step{Kind: checkertest.Join, Resource: m.Container, Subject: m.Subject})
+	}
+	for _, b := range w.Bindings {
+		steps = append(steps, checkertest.Step{Kind: checkertest.Bind, Resource: b.Resource, Subject: b.Subject, Role: b.Role, Sources: b.Sources})
+	}
+	return slices.Concat(steps, removals, states)
+}
+
+// at is a time of the world by the clock: one unit is a second.
+func (o *oracle) at(now int64) time.Time { return o.base.Add(time.Duration(now) * time.Second) }
+
+func (o *oracle) ref(r checkertest.Ref) Ref { return Ref{r.Type(), o.prefix + r.ID()} }
+
+// who prefixes the id of a subject, and of the container that a system group is of.
+func (o *oracle) who(r checkertest.Ref) Subject {
+	if typ, id, ok := rules.Container(r.ID()); ok {
+		group, _ := rules.SystemGroup(typ, o.prefix+id)
+		return Subject{r.Type(), group}
+	}
+	if r.Type() == rules.System {
+		return Subject{r.Type(), r.ID()}
+	}
+	return Subject{r.Type(), o.prefix + r.ID()}
+}
+
+// play makes the steps real: by the RPC where there is one, and by an intent of
+// the test where only a fact is meant (bindings with sources of all kinds, and
+// what the services refuse or do more about).
+func (o *oracle) play(steps []checkertest.Step) {
+	o.t.Helper()
+	for _, s := range steps {
+		if err := o.step(s); err != nil && !o.outlived(s, err) {
+			o.t.Fatalf("%+v: %v", s, err)
+		}
+	}
+}
+
+// outlived reports a refusal that says what the world says too: a service account
+// or group ends with its resource.
+func (o *oracle) outlived(s checkertest.Step, err error) bool {
+	reason := apierr.ReasonOf(err)
+	removed := slices.ContainsFunc(o.gen.World.Resources, func(r checkertest.Resource) bool {
+		return r.Removed && r.Name.ID() == s.Subject.ID()
+	})
+	return removed && (reason == "SUBJECT_DELETED" || reason == ReasonSubjectNotFound)
+}
+
+func (o *oracle) step(s checkertest.Step) error {
+	ctx := o.t.Context()
+	switch s.Kind {
+	case checkertest.Place:
+		if o.placed[s.Resource] {
+			_, err := o.unit(s.Resource.Type()).MoveResource(ctx,
+				&accessv1.MoveResourceRequest{Resource: o.ref(s.Resource).proto(), Parent: o.ref(s.Parent).proto()})
+			return err
+		}
+		o.placed[s.Resource] = true
+		req := &accessv1.RegisterResourceRequest{Resource: o.ref(s.Resource).proto()}
+		if s.Parent != "" {
+			req.Parent = o.ref(s.Parent).proto()
+		}
+		_, err := o.unit(s.Resource.Type()).RegisterResource(ctx, req)
+		return err
+	case checkertest.Remove:
+		_, err := o.unit(s.Resource.Type()).RemoveResource(ctx, &accessv1.RemoveResourceRequest{Resource: o.ref(s.Resource).proto()})
+		return err
+	case checkertest.Set:
+		state := map[string]State{"active": stateActive, "suspended": stateSuspended, "deleted": stateDeleted}[s.State]
+		if state == stateDeleted { // an owner may be the last one, and is deleted all the same
+			return o.raw(subjectChange(o.who(s.Subject), stateDeleted))
+		}
+		_, err := o.subjects.SetSubject(ctx, &accessv1.SetSubjectRequest{Subject: o.who(s.Subject).proto(), State: state})
+		return err
+	case checkertest.Join:
+		return o.members(o.ref(s.Resource), []Subject{o.who(s.Subject)}, nil)
+	case checkertest.Leave: // who leaves an organization by the RPC loses more than that (GR-6)
+		return o.raw(memberChange(o.ref(s.Resource), o.who(s.Subject), false))
+	case checkertest.Bind:
+		b := Binding{Pair: Pair{s.Role, o.who(s.Subject)}}
+		for _, src := range s.Sources {
+			b.Sources = append(b.Sources, o.source(src))
+		}
+		return o.raw(bindingChange(o.ref(s.Resource), b, 0))
+	case checkertest.Unbind:
+		return o.raw(bindingChange(o.ref(s.Resource), Binding{Pair: Pair{s.Role, o.who(s.Subject)}}, 0))
+	default:
+		return fmt.Errorf("a step of kind %s", s.Kind)
+	}
+}
+
+func (o *oracle) source(s checkertest.Source) Source {
+	out := Source{Kind: accessv1.Source_POLICY, ID: s.Kind}
+	switch s.Kind {
+	case "direct":
+		out = Source{Kind: accessv1.Source_DIRECT}
+	case "automatic":
+		out = Source{Kind: accessv1.Source_AUTOMATIC}
+	}
+	if s.Until != 0 {
+		out.End = o.at(s.Until).UnixMicro()
+	}
+	return out
+}
+
+// facts is an intent that no rule looks at.
+type facts struct{ changes []*accessv1.Change }
+
+func (in facts) plan(context.Context, *state) (plan, error) {
+	return plan{changes: in.changes, record: &audit.Record{EventSource: "test", EventType: "test"}}, nil
+}
+
+func (o *oracle) raw(changes ...*accessv1.Change) error {
+	_, err := o.service.committer.submit(o.t.Context(), facts{changes})
+	return err
+}
+
+// ask asks about one subject at one time, all questions at once and one of them
+// alone, or by a token.
+func (o *oracle) ask() {
+	o.t.Helper()
+	subject := o.gen.Query().Subject
+	for !slices.Contains([]string{rules.UserAccount, rules.FederatedUser, rules.ServiceAccount}, subject.Type()) {
+		subject = o.gen.Query().Subject // groups do not act
+	}
+	now := o.rng.Int64N(10)
+	o.clock.set(o.at(now))
+	actions := new(accessservicev2.BulkAuthorizeRequest_Actions)
+	var questions []checkertest.Query
+	for len(questions) < oracleQuestions {
+		q := o.gen.Query()
+		q.Subject, q.Now = subject, now
+		if o.gen.World.Answer(q) == checkertest.PermissionUnknown {
+			o.alone(q, false)
+			continue
+		}
+		questions = append(questions, q)
+		actions.Items = append(actions.Items, &accessservicev2.BulkAuthorizeRequest_Action{
+			Permission: q.Permission, ResourcePath: wire(o.ref(q.Resource)),
+		})
+	}
+	resp, err := o.check.BulkAuthorize(o.User(nick.ID), &accessservicev2.BulkAuthorizeRequest{
+		Identity:       &accessservicev2.BulkAuthorizeRequest_Subject{Subject: wireSubject(o.who(subject))},
+		Authorizations: &accessservicev2.BulkAuthorizeRequest_Actions_{Actions: actions},
+	})
+	o.must(err)
+	for i, item := range resp.GetResults().GetItems() {
+		reason := "GRANTED"
+		if e := item.GetPermissionDeniedError(); e != nil {
+			info := new(errdetails.ErrorInfo)
+			o.must(e.GetDetails()[0].UnmarshalTo(info))
+			reason = info.GetReason()
+		}
+		o.compare(questions[i], reason)
+	}
+	o.alone(questions[0], false)
+	o.alone(questions[1], true)
+}
+
+// alone asks one question by Authorize, as a subject or by its token.
+func (o *oracle) alone(q checkertest.Query, byToken bool) {
+	o.t.Helper()
+	who := o.who(q.Subject)
+	req := &accessservicev2.AuthorizeRequest{
+		Permission: q.Permission, ResourcePath: wire(o.ref(q.Resource)),
+		Identity: &accessservicev2.AuthorizeRequest_Subject{Subject: wireSubject(who)},
+	}
+	if byToken {
+		token, err := o.Issuer.Issue(who.Type, who.ID, time.Hour)
+		o.must(err)
+		req.Identity = &accessservicev2.AuthorizeRequest_IamToken{IamToken: token.Text}
+		if o.rng.IntN(4) == 0 {
+			_, err := o.subjects.RevokeToken(o.t.Context(),
+				&accessv1.RevokeTokenRequest{TokenId: token.ID[:], ExpiresAt: timestamppb.New(token.ExpiresAt)})
+			o.must(err)
+			q.Token = "void"
+			o.gen.World.Revoked = []string{"void"}
+		}
+	}
+	_, err := o.check.Authorize(o.User(nick.ID), req)
+	o.single++
+	reason := "GRANTED"
+	if err != nil {
+		reason = apierr.ReasonOf(err)
+	}
+	o.compare(q, reason)
+	if got, want := status.Code(err), o.code(q, byToken); got != want {
+		o.t.Errorf("%s by token %v: code %v, want %v", q, byToken, got, want)
+	}
+}
+
+// code is the code with which Authorize answers.
+func (o *oracle) code(q checkertest.Query, byToken bool) codes.Code {
+	switch o.gen.World.Answer(q) {
+	case checkertest.Yes:
+		return codes.OK
+	case checkertest.PermissionUnknown:
+		return codes.InvalidArgument
+	case checkertest.TokenRevoked:
+		return codes.Unauthenticated
+	case checkertest.SubjectUnknown, checkertest.SubjectInactive:
+		if byToken {
+			return codes.Unauthenticated
+		}
+	}
+	return codes.PermissionDenied
+}
+
+// compare fails the test when an answer is not that of the rules.
+func (o *oracle) compare(q checkertest.Query, got string) {
+	o.t.Helper()
+	want := o.gen.World.Answer(q)
+	o.answers[want]++
+	ok := (got == "GRANTED") == (want == checkertest.Yes)
+	if strings.HasPrefix(want, "RESOURCE_") {
+		ok = ok && got == "RESOURCE_NOT_FOUND"
+	}
+	if !ok {
+		s := checkertest.Scenario{World: *o.gen.World, Deny: []string{q.String()}}
+		if want == checkertest.Yes {
+			s.Allow, s.Deny = s.Deny, nil
+		}
+		o.t.Errorf("%s: got %s, want %s; the world:\n%s", q, got, want, s.YAML())
+	}
+}
