@@ -269,6 +269,7 @@ func TestLoginAndEmailAreUnique(t *testing.T) {
 		for _, tt := range []struct{ login, email, reason string }{
 			{"alice", "x@example.com", ReasonLoginTaken},
 			{"ALICE", "x@example.com", ReasonLoginTaken},
+			{"alice", "alice@example.com", ReasonLoginTaken},
 			{"bob", "alice@example.com", ReasonEmailTaken},
 			{"bob", "ALICE@Example.com", ReasonEmailTaken},
 		} {

@@ -43,27 +43,23 @@ type User struct {
 // Store is the users and their credentials.
 type Store struct{ db *sqldb.DB }
 
-// constraints maps what an insert may break to the refusal.
-var constraints = map[string]error{
-	"identity_users_login_folded_key": errLoginTaken,
-	"identity_users_email_folded_key": errEmailTaken,
-}
-
 // fold is how logins and e-mail addresses are compared.
 func fold(s string) string { return strings.ToLower(s) }
 
-// InsertUser adds a user with its first credential. Fails: LOGIN_TAKEN,
-// EMAIL_TAKEN.
+// InsertUser adds a user with its first credential. Fails: LOGIN_TAKEN, also when
+// both are; EMAIL_TAKEN.
 func (s *Store) InsertUser(ctx context.Context, tx *sql.Tx, u User, hash []byte) error {
-	_, err := tx.ExecContext(ctx, `
+	res, err := tx.ExecContext(ctx, `
 		INSERT INTO identity_users (id, login, login_folded, email, email_folded, state, created_at, last_authenticated_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING`,
 		u.ID, u.Login, fold(u.Login), u.Email, fold(u.Email), string(u.State), sqldb.Micros(u.CreatedAt), sqldb.Micros(u.LastAuthenticatedAt))
-	if refusal := constraints[sqldb.ConstraintName(err)]; refusal != nil {
-		return refusal
-	}
 	if err != nil {
 		return fmt.Errorf("insert user: %w", err)
+	}
+	if n, err := res.RowsAffected(); err != nil {
+		return fmt.Errorf("insert user: %w", err)
+	} else if n == 0 {
+		return s.taken(ctx, tx, u)
 	}
 	_, err = tx.ExecContext(ctx, `
 		INSERT INTO identity_oauth_tokens (hash, user_id, created_at) VALUES ($1, $2, $3)`,
@@ -72,6 +68,19 @@ func (s *Store) InsertUser(ctx context.Context, tx *sql.Tx, u User, hash []byte)
 		return fmt.Errorf("insert OAuth token: %w", err)
 	}
 	return nil
+}
+
+// taken says what an insert that did nothing met.
+func (s *Store) taken(ctx context.Context, tx *sql.Tx, u User) error {
+	_, err := s.UserByLogin(ctx, tx, u.Login)
+	switch {
+	case err == nil:
+		return errLoginTaken
+	case errors.Is(err, errUserNotFound):
+		return errEmailTaken
+	default:
+		return err
+	}
 }
 
 // Activate makes a user active; one that is not there stays so.
