@@ -22,6 +22,7 @@ func New(level string) (*zap.Logger, error) {
 	cfg := zap.NewProductionConfig()
 	cfg.Level = zap.NewAtomicLevelAt(l)
 	cfg.Sampling = nil // a line per request that says something: none may be lost
+	cfg.DisableCaller = true // messages are constant: they say where
 	cfg.EncoderConfig.TimeKey = "time"
 	cfg.EncoderConfig.EncodeTime = zapcore.RFC3339NanoTimeEncoder
 	cfg.EncoderConfig.EncodeDuration = zapcore.SecondsDurationEncoder
@@ -29,9 +30,10 @@ func New(level string) (*zap.Logger, error) {
 }
 
 // Request is what the chain knows of the call under way. All of it came from
-// outside and none of it is identity.
+// outside and none of it is identity. Of a quiet method (server.Parts.Quiet) it
+// holds the method alone.
 type Request struct {
-	ID        string // request id: the caller's, or a new one; "" for checks that brought none
+	ID        string // request id: the caller's, or a new one
 	TraceID   string // 32 hex digits: of the caller's traceparent, or new
 	Method    string // /package.Service/Method
 	Remote    string // address of the peer

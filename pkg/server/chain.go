@@ -59,8 +59,7 @@ func (c *chain) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, 
 	if err = c.end(ctx, k, err); err != nil {
 		return nil, err
 	}
-	if !k.quiet {
-		named(&k.request)
+	if !k.quiet { // the ids of a success go out in headers
 		if err := grpc.SetHeader(ctx, ids(&k.request)); err != nil {
 			c.log.Debug("response headers not sent", zap.Error(err))
 		}
@@ -149,10 +148,12 @@ func (c *chain) begin(ctx context.Context, name string) (*call, error) {
 		return nil, apierr.Edge(apierr.Internal(errors.New("method without a rule")), "").Err()
 	}
 	k := &call{method: m, start: time.Now()}
-	k.request = incoming(ctx, name)
-	if !m.quiet {
-		named(&k.request)
+	if m.quiet { // looked at when there is something to say
+		k.request.Method = name
+		return k, nil
 	}
+	k.request = incoming(ctx, name)
+	named(&k.request)
 	return k, nil
 }
 
@@ -167,7 +168,10 @@ func (c *chain) end(ctx context.Context, k *call, err error) error {
 		}
 		return nil
 	}
-	named(&k.request)
+	if k.quiet {
+		k.request = incoming(ctx, k.name)
+		named(&k.request)
+	}
 	st := apierr.Edge(err, k.request.ID)
 	k.metrics.observe(st.Code(), took)
 	level := zap.InfoLevel

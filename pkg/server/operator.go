@@ -146,7 +146,7 @@ func (operatorCreds) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthI
 	var cred *unix.Ucred
 	var credErr error
 	err = raw.Control(func(fd uintptr) {
-		cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) //nolint:gosec // a descriptor
+		cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
 	})
 	if err := errors.Join(err, credErr); err != nil {
 		return nil, nil, fmt.Errorf("credentials of the peer: %w", err)
