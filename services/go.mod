@@ -2,6 +2,8 @@ module github.com/bindery-iam/bindery/services
 
 go 1.26.0
 
+ignore ./e2e/nodesdk/node_modules
+
 replace (
 	github.com/bindery-iam/bindery/pkg => ../pkg
 	github.com/bindery-iam/bindery/proto => ../proto

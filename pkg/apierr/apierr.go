@@ -159,7 +159,7 @@ func (e *Error) Unwrap() error { return e.cause }
 // Is makes errors.Is match by code and reason, so that a refusal matches the
 // package variable it was derived from.
 func (e *Error) Is(target error) bool {
-	t, ok := target.(*Error) //nolint:errorlint // Is is called on each error of the chain
+	t, ok := target.(*Error)
 	return ok && t.Code == e.Code && t.Reason == e.Reason
 }
 

@@ -27,7 +27,7 @@ func FromValidation(err error) error {
 	for _, v := range failed.Violations {
 		var path []uint64
 		for _, el := range v.Proto.GetField().GetElements() {
-			path = append(path, uint64(max(el.GetFieldNumber(), 0)), el.GetIndex()) //nolint:gosec // max makes it positive
+			path = append(path, uint64(max(el.GetFieldNumber(), 0)), el.GetIndex())
 		}
 		msg := v.Proto.GetMessage()
 		if msg == "" {

@@ -92,7 +92,7 @@ func decided(err error) error {
 	if !errors.As(err, &e) {
 		return err
 	}
-	switch e.Code { //nolint:exhaustive // every other code is no decision
+	switch e.Code {
 	case codes.Unauthenticated, codes.PermissionDenied, codes.Canceled, codes.DeadlineExceeded:
 		return e
 	case codes.Unavailable, codes.ResourceExhausted:

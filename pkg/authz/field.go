@@ -57,7 +57,7 @@ func newField(name string, p path) field {
 	rules, _ := proto.GetExtension(p[len(p)-1].Options(), validate.E_Field).(*validate.FieldRules)
 	if s := rules.GetString(); s != nil {
 		if s.MaxLen != nil {
-			f.maxLen = int(min(s.GetMaxLen(), 1<<16)) //nolint:gosec // bounded
+			f.maxLen = int(min(s.GetMaxLen(), 1<<16))
 		}
 		if s.Pattern != nil {
 			f.pattern, _ = regexp.Compile(s.GetPattern()) // protovalidate refuses a bad one at boot

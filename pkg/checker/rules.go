@@ -40,9 +40,9 @@ func compile(c Roles) *rules {
 		number(permission)
 	}
 	for n, role := range r.names {
-		r.roles[role] = uint16(n) //nolint:gosec // a catalogue has few roles
+		r.roles[role] = uint16(n)
 		for _, permission := range c.Roles[role] {
-			r.holders[number(permission)].add(uint32(n)) //nolint:gosec // see above
+			r.holders[number(permission)].add(uint32(n))
 		}
 	}
 	return r

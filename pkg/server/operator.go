@@ -108,6 +108,7 @@ func shortSocket(dir string) (string, error) {
 	pointer := filepath.Join(dir, operatorPointer)
 	if raw, err := os.ReadFile(pointer); err == nil { //nolint:gosec // below the data directory
 		path := strings.TrimSpace(string(raw))
+		//nolint:gosec // the pointer is in our own directory of mode 0700
 		if st, err := os.Lstat(filepath.Dir(path)); err == nil && st.IsDir() && st.Mode().Perm() == 0o700 && ownedByUs(st) {
 			return path, nil
 		}
