@@ -40,12 +40,12 @@ func Migrations(unit string) sqldb.Migrations {
 
 // Defaults of Config.
 const (
-	DefaultLease   = 15 * time.Second
+	DefaultLease   = 5 * time.Second
 	DefaultPoll    = time.Second
 	DefaultWorkers = 4
 
 	minBackoff = 500 * time.Millisecond
-	maxBackoff = 5 * time.Minute
+	maxBackoff = time.Minute
 )
 
 // Config is what a Queue needs. Fields with a default may be left zero.
@@ -260,10 +260,9 @@ func (q *Queue) delete(ctx context.Context, t Ticket) error {
 	})
 }
 
-// backoff is the pause before an attempt is repeated: it doubles up to 5 minutes.
+// backoff is the pause before an attempt is repeated: it doubles up to a
+// minute.
 func backoff(attempt int) time.Duration {
-	if attempt > 10 {
-		return maxBackoff
-	}
-	return min(minBackoff<<(max(attempt, 1)-1), maxBackoff)
+	doublings := min(max(attempt, 1)-1, 10)
+	return min(minBackoff<<doublings, maxBackoff)
 }

@@ -22,7 +22,7 @@ func (q *Queue) Run(ctx context.Context) error {
 	for range q.cfg.Workers {
 		q.running.Go(func() { q.work(ctx, jobs) })
 	}
-	<-ctx.Done()
+	q.poll(ctx)
 	idle := make(chan struct{})
 	go func() {
 		q.running.Wait()
@@ -36,11 +36,24 @@ func (q *Queue) Run(ctx context.Context) error {
 	return nil
 }
 
+// poll wakes an idle worker now and then, for the jobs that nobody kicks for:
+// those whose time has come, and those whose process has died.
+func (q *Queue) poll(ctx context.Context) {
+	tick := time.NewTicker(q.cfg.Poll)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			q.Kick()
+		}
+	}
+}
+
 // work executes one job after the other. Each worker that finds a job wakes the
 // next one, so that one kick is enough for a full queue.
 func (q *Queue) work(ctx, jobs context.Context) {
-	tick := time.NewTicker(q.cfg.Poll)
-	defer tick.Stop()
 	for ctx.Err() == nil {
 		t, attempt, err := q.receive(ctx)
 		switch {
@@ -54,7 +67,6 @@ func (q *Queue) work(ctx, jobs context.Context) {
 		select {
 		case <-ctx.Done():
 		case <-q.kick:
-		case <-tick.C:
 		}
 	}
 }

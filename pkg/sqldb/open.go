@@ -107,6 +107,9 @@ func openSQLite(cfg Config) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := private(path); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
 	sync := "FULL"
 	if cfg.NoSync {
 		sync = "OFF"
@@ -125,6 +128,16 @@ func openSQLite(cfg Config) (*DB, error) {
 	read.SetMaxOpenConns(cfg.MaxConns)
 	read.SetMaxIdleConns(cfg.MaxConns)
 	return &DB{engine: SQLite, write: write, read: read, lock: lock}, nil
+}
+
+// private makes the file readable by its owner alone, before anything is in it:
+// SQLite gives its side files the same mode.
+func private(path string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // the operator names the path
+	if err != nil {
+		return err
+	}
+	return f.Close()
 }
 
 func dsn(path, txlock string, pragmas []string) string {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -191,6 +192,9 @@ func TestSQLiteFileIsOpenOnce(t *testing.T) {
 	db, err := sqldb.Open(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if info, err := os.Stat(cfg.URL); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode of the file = %v, %v; want 0600", info.Mode(), err)
 	}
 	if _, err := sqldb.Open(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "in use by another bindery process") {
 		t.Errorf("second Open: %v, want a refusal that says the file is in use", err)

@@ -110,8 +110,8 @@ func creation(r Resource) event {
 // operation stands: done, or under way when a peer is away. One that could not
 // succeed is the error of the call (clients.md 18).
 func (s *Service) finish(ctx context.Context, op operation.Operation, ticket jobs.Ticket) (*operationpb.Operation, error) {
-	if s.jobs.Do(ctx, ticket) != nil { // logged there; a worker goes on
-		return op.Proto(), nil
+	if err := s.jobs.Do(ctx, ticket); err != nil {
+		return op.Proto(), nil //nolint:nilerr // logged there; a worker goes on, and the operation tells
 	}
 	op, err := s.operations.Get(ctx, op.ID)
 	if err != nil {

@@ -160,5 +160,5 @@ func newer(a, b page.Position) bool {
 }
 
 func microTimestamp(micros int64) *timestamppb.Timestamp {
-	return &timestamppb.Timestamp{Seconds: micros / 1e6, Nanos: int32(micros % 1e6 * 1e3)} //nolint:gosec // below 1e9
+	return &timestamppb.Timestamp{Seconds: micros / 1e6, Nanos: int32(micros % 1e6 * 1e3)}
 }

@@ -26,29 +26,6 @@ import (
 // Name of the unit.
 const Name = "resourcemanager"
 
-// Config is what an operator may change. A zero field means its default.
-type Config struct {
-	CloudsPerOrganization   int64         `help:"Quota resource-manager.clouds.count of an organization." default:"1000"`
-	FoldersPerCloud         int64         `help:"Quota resource-manager.folders.count of a cloud." default:"50"`
-	OrganizationsPerSubject int64         `help:"How many organizations a subject may create." default:"10"`
-	DeletionDelay           time.Duration `help:"How long a deletion without a time is pending (DL-3)." default:"24h"`
-}
-
-func (c Config) withDefaults() Config {
-	orDefault(&c.CloudsPerOrganization, 1000)
-	orDefault(&c.FoldersPerCloud, 50)
-	orDefault(&c.OrganizationsPerSubject, 10)
-	orDefault(&c.DeletionDelay, 24*time.Hour)
-	return c
-}
-
-func orDefault[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
-}
-
 // Unit is the resource manager with the default configuration.
 func Unit() server.Unit { return Config{}.Unit() }
 
@@ -80,6 +57,9 @@ type Service struct {
 }
 
 func (c Config) build(ctx context.Context, base server.Base) (*server.Parts, error) {
+	if err := c.Validate(); err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
 	key, err := secret.Get(ctx, base.DB, Name, "page", page.KeySize)
 	if err != nil {
 		return nil, err
