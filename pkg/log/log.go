@@ -21,7 +21,7 @@ func New(level string) (*zap.Logger, error) {
 	}
 	cfg := zap.NewProductionConfig()
 	cfg.Level = zap.NewAtomicLevelAt(l)
-	cfg.Sampling = nil // a line per request that says something: none may be lost
+	cfg.Sampling = nil       // a line per request that says something: none may be lost
 	cfg.DisableCaller = true // messages are constant: they say where
 	cfg.EncoderConfig.TimeKey = "time"
 	cfg.EncoderConfig.EncodeTime = zapcore.RFC3339NanoTimeEncoder
