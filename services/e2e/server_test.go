@@ -50,7 +50,7 @@ func startServer(t testing.TB, databaseURL string) *server {
 	t.Cleanup(func() {
 		s.kill()
 		if t.Failed() {
-			t.Logf("the last lines of the server:\n%s", s.log.tail(8<<10))
+			t.Logf("the last lines of the server:\n%s", s.log.tail(4<<10))
 		}
 	})
 	s.start()

@@ -50,12 +50,10 @@ var answerHeaders = map[string]string{
 }
 
 // registrations are the services with a REST door. Services between units are
-// not among them.
+// not among them. Of two paths that fit a request the one registered last wins.
 var registrations = []func(context.Context, *runtime.ServeMux, *grpc.ClientConn) error{
 	accessservicev2.RegisterAccessServiceHandler,
 	accessv1.RegisterAccessBindingServiceHandler,
-	brmv1.RegisterDeletionServiceHandler,
-	brmv1.RegisterOrganizationServiceHandler,
 	endpointpb.RegisterApiEndpointServiceHandler,
 	iamv1.RegisterIamTokenServiceHandler,
 	iamv1.RegisterRoleServiceHandler,
@@ -65,6 +63,8 @@ var registrations = []func(context.Context, *runtime.ServeMux, *grpc.ClientConn)
 	orgv1.RegisterOrganizationServiceHandler,
 	rmv1.RegisterCloudServiceHandler,
 	rmv1.RegisterFolderServiceHandler,
+	brmv1.RegisterDeletionServiceHandler, // clouds/{id}:state is also a clouds/{id}
+	brmv1.RegisterOrganizationServiceHandler,
 }
 
 // newREST returns the handler that turns REST calls into gRPC calls over conn.
