@@ -3,7 +3,8 @@
 // SQLite is a file in the test's folder. PostgreSQL is the server named by
 // BINDERY_TEST_POSTGRES_URL, else one that the package starts for the test
 // process from the server binaries of the machine (PATH, /usr/lib/postgresql);
-// each test gets a database cloned from a migrated template. Its collation is not
+// each test gets a database cloned from a migrated template. (On a server that is
+// not its own the templates stay behind: bindery_<process>_t<number>.) Its collation is not
 // the one of bytes where the server can do better, so that a column which should
 // have said so is found out.
 //

@@ -48,16 +48,16 @@ func newServer(u string, keep io.Closer) (*server, error) {
 	return &server{url: parsed, pool: pool, keep: keep, templates: map[string]string{}}, nil
 }
 
-// require returns the server, or skips the test; BINDERY_REQUIRE_DB=1 makes that a
-// failure.
+// require returns the server, or skips the test; that is a failure when the
+// environment asks for PostgreSQL.
 func require(tb testing.TB) *server {
 	tb.Helper()
 	s, err := start()
 	if err == nil {
 		return s
 	}
-	if os.Getenv("BINDERY_REQUIRE_DB") == "1" {
-		tb.Fatalf("PostgreSQL is required (BINDERY_REQUIRE_DB=1): %v", err)
+	if os.Getenv("BINDERY_REQUIRE_DB") == "1" || os.Getenv("BINDERY_TEST_POSTGRES_URL") != "" {
+		tb.Fatalf("PostgreSQL is required (BINDERY_REQUIRE_DB=1 or BINDERY_TEST_POSTGRES_URL): %v", err)
 	}
 	tb.Skipf("SKIPPED, NOT PASSED: this test needs PostgreSQL: %v", err)
 	return nil
