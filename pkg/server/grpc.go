@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -43,6 +44,9 @@ func (p *Process) servers(auth authenticator) error {
 		return err
 	}
 	public = append(public, ops...)
+	if err := errors.Join(p.once(public), p.once(operator)); err != nil {
+		return err
+	}
 
 	p.public, err = p.newServer(public, auth, m, newEitherCreds(p.tls, p.opts.AllowPlaintext))
 	if err != nil {
@@ -58,6 +62,29 @@ func (p *Process) servers(auth authenticator) error {
 		}
 	}
 	return nil
+}
+
+// once reports services and resolvers that two units give: grpc would end the
+// process over the first, and one of the latter would hide the other.
+func (p *Process) once(services []service) error {
+	var errs []error
+	seen := make(map[string]bool)
+	for _, svc := range services {
+		if name := svc.desc.ServiceName; seen[name] {
+			errs = append(errs, fmt.Errorf("service %s is registered twice", name))
+		}
+		seen[svc.desc.ServiceName] = true
+	}
+	owners := make(map[string]string)
+	for _, u := range p.units {
+		for name := range u.Resolvers {
+			if other, taken := owners[name]; taken {
+				errs = append(errs, fmt.Errorf("units %s and %s both give the resolver %s", other, u.Name, name))
+			}
+			owners[name] = u.Name
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // newServer makes a server that offers the services behind the chain. The chain

@@ -12,6 +12,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -45,6 +46,8 @@ type Process struct {
 
 	listen, innerListen, opListen net.Listener
 	http, ops                     *webServer
+
+	closing sync.Once
 }
 
 // builtUnit is a unit with what its Build returned.
@@ -258,6 +261,12 @@ func (p *Process) Ready(ctx context.Context) error {
 
 // Close frees everything. After Run it has nothing left to do.
 func (p *Process) Close() error {
+	var err error
+	p.closing.Do(func() { err = p.close() })
+	return err
+}
+
+func (p *Process) close() error {
 	for _, s := range []*grpc.Server{p.public, p.operator, p.inner} {
 		if s != nil {
 			s.Stop()
@@ -284,7 +293,6 @@ func (p *Process) Close() error {
 			}
 		}
 	}
-	p.units = nil
 	if len(errs) > 0 {
 		p.opts.Log.Error("units did not close", zap.Errors("errors", errs))
 	}

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/bindery-iam/bindery/pkg/authn"
+	"github.com/bindery-iam/bindery/pkg/authz"
 	"github.com/bindery-iam/bindery/pkg/operation"
 	"github.com/bindery-iam/bindery/pkg/server"
 	"github.com/bindery-iam/bindery/pkg/server/servertest"
@@ -69,6 +70,8 @@ func TestProcessRefusesToStart(t *testing.T) {
 		{"build fails", []server.Unit{{Name: "a", Build: func(context.Context, server.Base) (*server.Parts, error) { return nil, errors.New("no luck") }}}, nil, []string{"unit a: no luck"}},
 		{"registers nothing", []server.Unit{unitOf("a", server.Parts{})}, nil, []string{"unit a: registers nothing"}},
 		{"two web servers", []server.Unit{unitOf("a", server.Parts{Register: nothing, HTTP: http.NotFoundHandler()}), unitOf("b", server.Parts{Register: nothing, HTTP: http.NotFoundHandler()})}, nil, []string{"unit b: another unit serves HTTP"}},
+		{"a service twice", []server.Unit{unitOf("a", server.Parts{Register: tokens}), unitOf("b", server.Parts{Register: tokens})}, nil, []string{"yandex.cloud.iam.v1.IamTokenService is registered twice"}},
+		{"a resolver twice", []server.Unit{unitOf("a", server.Parts{Register: nothing, Resolvers: map[string]authz.Resolver{"key": nil}}), unitOf("b", server.Parts{Register: nothing, Resolvers: map[string]authz.Resolver{"key": nil}})}, nil, []string{"units a and b both give the resolver key"}},
 		{"bad certificate", []server.Unit{unitOf("a", server.Parts{Register: nothing})}, func(o *server.Options) { o.TLS = server.CertFiles{Cert: "/no/cert", Key: "/no/key"} }, []string{"load certificate"}},
 		{"half a certificate", []server.Unit{unitOf("a", server.Parts{Register: nothing})}, func(o *server.Options) { o.TLS.Cert = "/no/cert" }, []string{"certificate and key go together"}},
 		{"all at once", []server.Unit{{Name: "a.b"}, {Name: "operator"}, {Name: "a"}, {Name: "*"}, unitOf("b", server.Parts{}), unitOf("b", server.Parts{})},
