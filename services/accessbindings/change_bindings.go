@@ -211,7 +211,7 @@ func (in *changeBindings) keepOwners(current []Binding, changes []change, now in
 	}
 	for _, c := range changes {
 		role, _ := in.catalog.role(c.after.Role)
-		if err := rules.OwnerRemains(role, before[role.ID], after[role.ID]); err != nil {
+		if err := rules.OwnerRemains(role, in.resource.Type, before[role.ID], after[role.ID]); err != nil {
 			return named(err, c.field)
 		}
 	}

@@ -81,7 +81,7 @@ func (in *setSubject) leave(ctx context.Context, on *state) ([]*accessv1.Change,
 func (on *state) ownersRemain(ctx context.Context, catalog *roleBook, who Subject, holdings []held) error {
 	for _, h := range holdings {
 		role, _ := catalog.role(h.Role)
-		if !role.LastHeld {
+		if role.Owns != h.On.Type {
 			continue
 		}
 		owners, err := on.bindingsOn(ctx, on.tx, h.On, []string{h.Role})
@@ -97,7 +97,7 @@ func (on *state) ownersRemain(ctx context.Context, catalog *roleBook, who Subjec
 				}
 			}
 		}
-		if err := rules.OwnerRemains(role, before, after); err != nil {
+		if err := rules.OwnerRemains(role, h.On.Type, before, after); err != nil {
 			if e, ok := apierr.As(err); ok {
 				return e.WithMeta("resourceType", h.On.Type, "resourceId", h.On.ID)
 			}

@@ -3,6 +3,7 @@ package accessbindings
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"github.com/bindery-iam/bindery/pkg/apierr"
 	"github.com/bindery-iam/bindery/pkg/catalog"
@@ -74,10 +75,19 @@ func newRoleBook(c *catalog.Catalog) *roleBook {
 	for _, r := range c.Roles() {
 		b.roles[r.ID] = rules.Role{
 			ID: r.ID, Withdrawn: r.Deprecated, ByPlatform: !r.Public || slices.Contains(r.AssignableBy, "system"),
-			AssignableOn: r.AssignableOn, Assign: r.AssignPermission, LastHeld: r.LastHolderProtected, Holders: holdersOf(r),
+			AssignableOn: r.AssignableOn, Assign: r.AssignPermission, Owns: ownedType(r), Holders: holdersOf(r),
 		}
 	}
 	return b
+}
+
+// ownedType is the type that an owner role is named after: billing.account for
+// billing.accounts.owner. "" for a role whose last holder is not protected.
+func ownedType(r catalog.Role) string {
+	if !r.LastHolderProtected {
+		return ""
+	}
+	return strings.TrimSuffix(r.ID[:strings.LastIndexByte(r.ID, '.')], "s")
 }
 
 func holdersOf(r catalog.Role) rules.Holders {

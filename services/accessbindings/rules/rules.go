@@ -30,7 +30,7 @@ type Role struct {
 	ByPlatform   bool     // given and taken by the platform alone
 	AssignableOn []string // types of resources that may carry it
 	Assign       string   // permission to give or take it, on the resource; "" is the common one
-	LastHeld     bool     // a resource that has a holder keeps one
+	Owns         string   // type whose resources keep the holder that they have; "" for a common role
 	Holders      Holders
 }
 
@@ -156,11 +156,12 @@ func atHome(d Delta) error {
 	return nil
 }
 
-// OW-1, OW-2, OW-3, OW-4: who has an owner keeps one. before and after count the
-// owners that stay, which leaves out whoever's ownership ends by itself. A
-// resource that had none is not held up.
-func OwnerRemains(r Role, before, after int) error {
-	if r.LastHeld && after == 0 && before > 0 {
+// OW-1, OW-2, OW-3, OW-4: a resource that has an owner keeps one. before and after
+// count the owners that stay, which leaves out whoever's ownership ends by itself.
+// A resource that had none is not held up, nor one that an owner role is only set
+// on for what is below it (AS-14).
+func OwnerRemains(r Role, resourceType string, before, after int) error {
+	if r.Owns == resourceType && r.Owns != "" && after == 0 && before > 0 {
 		return errLastOwner.Withf("the last holder of the role %s cannot lose it", r.ID)
 	}
 	return nil

@@ -12,9 +12,9 @@ import (
 
 var (
 	viewer      = Role{ID: "viewer", AssignableOn: []string{Organization, "resource-manager.cloud", "resource-manager.folder"}}
-	cloudOwner  = Role{ID: "resource-manager.clouds.owner", AssignableOn: []string{"resource-manager.cloud"}, Assign: "resource-manager.clouds.assignOwner", LastHeld: true, Holders: NoSystemGroups}
-	orgOwner    = Role{ID: "organization-manager.organizations.owner", AssignableOn: []string{Organization}, Assign: "organization-manager.organizations.assignOwner", LastHeld: true, Holders: NoGroups}
-	payer       = Role{ID: "billing.accounts.owner", AssignableOn: []string{"billing.account", Organization}, Assign: "billing.accounts.assignOwner", LastHeld: true, Holders: NoGroups}
+	cloudOwner  = Role{ID: "resource-manager.clouds.owner", AssignableOn: []string{"resource-manager.cloud"}, Assign: "resource-manager.clouds.assignOwner", Owns: "resource-manager.cloud", Holders: NoSystemGroups}
+	orgOwner    = Role{ID: "organization-manager.organizations.owner", AssignableOn: []string{Organization}, Assign: "organization-manager.organizations.assignOwner", Owns: Organization, Holders: NoGroups}
+	payer       = Role{ID: "billing.accounts.owner", AssignableOn: []string{"billing.account", Organization}, Assign: "billing.accounts.assignOwner", Owns: "billing.account", Holders: NoGroups}
 	withdrawn   = Role{ID: "old", AssignableOn: viewer.AssignableOn, Withdrawn: true}
 	customer    = Role{ID: "billing.accounts.customer", AssignableOn: []string{"billing.account"}, ByPlatform: true}
 	refresh     = Role{ID: "iam.userAccounts.refreshTokenViewer", AssignableOn: []string{Organization}}
@@ -297,18 +297,20 @@ func TestOW2_LastOwnerRemains(t *testing.T) {
 	for _, r := range []struct {
 		name          string
 		role          Role
+		on            Resource
 		before, after int
 		want          string
 	}{
-		{"the only cloud owner", cloudOwner, 1, 0, "LAST_OWNER"},
-		{"one of two", cloudOwner, 2, 1, ""},
-		{"OW-3: both at once", cloudOwner, 2, 0, "LAST_OWNER"},
-		{"OW-4: the only organization owner", orgOwner, 1, 0, "LAST_OWNER"},
-		{"OW-4: the only payer", payer, 1, 0, "LAST_OWNER"},
-		{"there was none", cloudOwner, 0, 0, ""},
-		{"not an owner role", viewer, 1, 0, ""},
+		{"the only cloud owner", cloudOwner, cloud, 1, 0, "LAST_OWNER"},
+		{"one of two", cloudOwner, cloud, 2, 1, ""},
+		{"OW-3: both at once", cloudOwner, cloud, 2, 0, "LAST_OWNER"},
+		{"OW-4: the only organization owner", orgOwner, org, 1, 0, "LAST_OWNER"},
+		{"OW-4: the only payer", payer, account, 1, 0, "LAST_OWNER"},
+		{"a payer of all accounts of an organization", payer, org, 1, 0, ""},
+		{"there was none", cloudOwner, cloud, 0, 0, ""},
+		{"not an owner role", viewer, cloud, 1, 0, ""},
 	} {
-		if got := apierr.ReasonOf(OwnerRemains(r.role, r.before, r.after)); got != r.want {
+		if got := apierr.ReasonOf(OwnerRemains(r.role, r.on.Type, r.before, r.after)); got != r.want {
 			t.Errorf("%s: refuses with %q, want %q", r.name, got, r.want)
 		}
 	}
