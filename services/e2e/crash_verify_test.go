@@ -24,8 +24,8 @@ const (
 	patience = 15 * time.Second
 )
 
-// verify compares the server with what writers know.
-func (w *world) verify(t *testing.T, all []*writer) {
+// each does something for all writers, a few of them at once.
+func (w *world) each(t *testing.T, all []*writer, do func(*writer) error) {
 	t.Helper()
 	var running sync.WaitGroup
 	slots := make(chan struct{}, writers)
@@ -33,7 +33,7 @@ func (w *world) verify(t *testing.T, all []*writer) {
 		running.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			if err := each.verify(); err != nil {
+			if err := do(each); err != nil {
 				t.Errorf("writer %d, cloud %s: %v", each.n, each.cloud, err)
 			}
 		})
@@ -41,23 +41,32 @@ func (w *world) verify(t *testing.T, all []*writer) {
 	running.Wait()
 }
 
-// verify looks at once at all that was acknowledged, and then, with patience, at
-// what was under way.
+// verify looks, without any patience, at all that was acknowledged.
 func (w *writer) verify() error {
 	for _, f := range w.folders {
 		if err := w.verifyRoles(f); err != nil {
 			return fmt.Errorf("%s %s: %w", f.name, f.id, err)
 		}
 	}
+	for _, a := range w.operations {
+		if err := w.ended(a); err != nil {
+			return fmt.Errorf("operation %s: %w", a.id, err)
+		}
+	}
+	return nil
+}
+
+// settle waits for what was under way, until all is sure, and compares what there
+// is in the end.
+func (w *writer) settle() error {
 	for _, f := range w.folders {
-		if err := w.settle(f); err != nil {
+		if err := w.settleFolder(f); err != nil {
 			return fmt.Errorf("%s %s: %w", f.name, f.id, err)
 		}
 	}
-	for _, id := range w.operations {
-		err := eventually(func() error { return w.ended(id) })
-		if err != nil {
-			return fmt.Errorf("operation %s: %w", id, err)
+	for _, a := range w.operations {
+		if err := eventually(func() error { return w.ended(ack{id: a.id}) }); err != nil {
+			return fmt.Errorf("operation %s: %w", a.id, err)
 		}
 	}
 	return w.verifyList()
@@ -89,9 +98,10 @@ func (w *writer) verifyRoles(f *folder) error {
 	return err
 }
 
-// settle waits until a folder is there whole or not at all, and until what was to
-// go is gone. What was not acknowledged may have either end, which is then sure.
-func (w *writer) settle(f *folder) error {
+// settleFolder waits until a folder is there whole or not at all, and until what
+// was to go is gone. What was not acknowledged may have either end, which is then
+// sure.
+func (w *writer) settleFolder(f *folder) error {
 	if f.id == "" {
 		return eventually(func() error { return w.settleCreation(f) })
 	}
@@ -244,13 +254,14 @@ func (w *writer) listed() (map[string]string, error) {
 	return found, nil
 }
 
-// ended checks that an operation is done and has succeeded.
-func (w *writer) ended(id string) error {
-	op, err := w.world.operations().Get(w.as(w.owner), &operationpb.GetOperationRequest{OperationId: id})
+// ended checks that an operation is done and has succeeded, or waits for its time.
+func (w *writer) ended(a ack) error {
+	op, err := w.world.operations().Get(w.as(w.owner), &operationpb.GetOperationRequest{OperationId: a.id})
 	if err != nil {
 		return err
 	}
-	if !op.GetDone() || op.GetResponse() == nil {
+	waits := a.later && !op.GetDone()
+	if op.GetError() != nil || !waits && op.GetResponse() == nil {
 		return fmt.Errorf("has not ended well: %v", op)
 	}
 	return nil

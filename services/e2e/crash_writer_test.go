@@ -17,6 +17,10 @@ import (
 // maxFolders keeps a writer below the quota of folders of a cloud (QL).
 const maxFolders = 30
 
+// beyondSkew is far enough ahead for a deletion to wait: what lies a few seconds
+// ahead means now, by the clock of a client that is fast.
+const beyondSkew = 6 * time.Second
+
 // state is what is known of one thing a writer changes. It is unsure while a
 // change is under way, and so after a change whose answer never came.
 type state struct {
@@ -42,7 +46,13 @@ type writer struct {
 
 	shared     *folder   // of all writers; this one changes roles[n] alone
 	folders    []*folder // its own
-	operations []string  // acknowledged
+	operations []ack
+}
+
+// ack is an operation that was acknowledged.
+type ack struct {
+	id    string
+	later bool // it was not to be done at once
 }
 
 // write changes things until a call fails.
@@ -66,7 +76,7 @@ func (w *writer) change() error {
 	case p == 6 && f != w.shared:
 		return w.remove(f, time.Now())
 	case p == 7 && f != w.shared:
-		return w.remove(f, time.Now().Add(time.Second))
+		return w.remove(f, time.Now().Add(beyondSkew))
 	case p == 8:
 		return w.set(f, !f.roles[w.n].is)
 	default:
@@ -96,7 +106,7 @@ func (w *writer) create(f *folder) error {
 		return fmt.Errorf("create folder: %w", err)
 	}
 	f.id = made.GetId()
-	return w.acknowledged(op, true)
+	return w.acknowledged(op)
 }
 
 // remove deletes a folder at a time; when that is now, at once.
@@ -108,7 +118,11 @@ func (w *writer) remove(f *folder, at time.Time) error {
 		return err
 	}
 	f.gone = state{is: true, unsure: later}
-	return w.acknowledged(op, !later)
+	if later && op.GetError() == nil {
+		w.operations = append(w.operations, ack{op.GetId(), true})
+		return nil
+	}
+	return w.acknowledged(op)
 }
 
 // toggle gives the writer's member a role on a folder, or takes it away.
@@ -152,7 +166,7 @@ func (w *writer) set(f *folder, held bool) error {
 // enforced keeps an operation and asks the checker at once: acknowledged means
 // enforced, with all the other writers at work.
 func (w *writer) enforced(op *operationpb.Operation, f *folder) error {
-	if err := w.acknowledged(op, true); err != nil {
+	if err := w.acknowledged(op); err != nil {
 		return err
 	}
 	got, err := w.allowed(w.members[w.n].token, f.id)
@@ -167,13 +181,12 @@ func (w *writer) viewer() *accesspb.AccessBinding {
 	return &accesspb.AccessBinding{RoleId: viewerRole, Subject: w.members[w.n].subject()}
 }
 
-// acknowledged keeps an operation. One that is not done, or done and failed,
-// acknowledges nothing.
-func (w *writer) acknowledged(op *operationpb.Operation, done bool) error {
-	if op.GetError() != nil || done && !op.GetDone() {
+// acknowledged keeps an operation that is done; another acknowledges nothing.
+func (w *writer) acknowledged(op *operationpb.Operation) error {
+	if !op.GetDone() || op.GetResponse() == nil {
 		return fmt.Errorf("operation %v", op)
 	}
-	w.operations = append(w.operations, op.GetId())
+	w.operations = append(w.operations, ack{id: op.GetId()})
 	return nil
 }
 
