@@ -473,3 +473,21 @@ func TestOperatorErrorsReadWell(t *testing.T) {
 		}
 	})
 }
+
+func TestUserBeingCreatedIsNotThere(t *testing.T) {
+	forEach(t, func(t *testing.T, w *world) {
+		u := w.user("alice")
+		ctx := w.Context(w.token(u).GetIamToken())
+		if _, err := w.db.Pool().ExecContext(t.Context(), `UPDATE identity_users SET state = 'CREATING'`); err != nil {
+			t.Fatal(err)
+		}
+		_, err := w.tokens.Create(t.Context(), oauth(u.GetOauthToken()))
+		wantCode(t, err, codes.Unauthenticated, ReasonCredentialsInvalid)
+		_, err = w.operator.CreateToken(t.Context(), &identityv1.CreateTokenRequest{Login: "alice"})
+		wantCode(t, err, codes.NotFound, ReasonUserNotFound)
+		_, err = w.users.Get(ctx, &iamv1.GetUserAccountRequest{UserAccountId: u.GetId()})
+		wantCode(t, err, codes.NotFound, ReasonUserNotFound)
+		_, err = w.logins.GetByLogin(ctx, &iamv1.GetUserAccountByLoginRequest{Login: "alice"})
+		wantCode(t, err, codes.NotFound, ReasonUserNotFound)
+	})
+}
