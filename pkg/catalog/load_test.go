@@ -1,9 +1,0 @@
-package catalog
-
-import "testing"
-
-func TestLoad(t *testing.T) {
-	if _, err := Load(); err != nil {
-		t.Fatal(err)
-	}
-}
