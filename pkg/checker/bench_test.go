@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/bindery-iam/bindery/pkg/catalog"
@@ -29,10 +30,18 @@ func bigWorld(tb testing.TB, resources int) (*checker.Graph, []checker.Query) {
 	}
 	asked := []string{"resource-manager.folders.get", "kms.keys.get", "resource-manager.folders.delete", "iam.serviceAccounts.get"}
 	queries := make([]checker.Query, 1<<14)
+	ids := new(strings.Builder) // in the order of the questions: those of a request are at hand when it is decided
+	ids.Grow(len(queries) * 40)
+	copied := func(id string) string {
+		from := ids.Len()
+		ids.WriteString(id)
+		return ids.String()[from:]
+	}
 	for i := range queries {
+		who, on := subjects[rng.IntN(len(subjects))], below[rng.IntN(len(below))]
 		queries[i] = checker.Query{
-			Subject: subjects[rng.IntN(len(subjects))], Permission: asked[rng.IntN(len(asked))],
-			Resource: below[rng.IntN(len(below))], Now: 1,
+			Subject: checker.Subject{Type: who.Type, ID: copied(who.ID)}, Permission: asked[rng.IntN(len(asked))],
+			Resource: checker.Resource{Type: on.Type, ID: copied(on.ID)}, Now: 1,
 		}
 	}
 	return g, queries
