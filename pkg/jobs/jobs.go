@@ -43,6 +43,7 @@ const (
 	DefaultLease   = 5 * time.Second
 	DefaultPoll    = time.Second
 	DefaultWorkers = 4
+	DefaultTimeout = time.Minute
 
 	minBackoff = 500 * time.Millisecond
 	maxBackoff = time.Minute
@@ -61,6 +62,8 @@ type Config struct {
 	Poll time.Duration
 	// Workers is the number of jobs that Run executes at a time.
 	Workers int
+	// Timeout ends an attempt that hangs; the job is tried again.
+	Timeout time.Duration
 }
 
 // Job is work to be done after the transaction that enqueues it.
@@ -99,7 +102,6 @@ type Queue struct {
 	goqite   *goqite.Queue
 	handlers map[string]handler
 	kick     chan struct{}
-	running  sync.WaitGroup
 }
 
 // New returns the queue of a unit, without handlers.
@@ -112,6 +114,9 @@ func New(cfg Config) *Queue {
 	}
 	if cfg.Workers == 0 {
 		cfg.Workers = DefaultWorkers
+	}
+	if cfg.Timeout == 0 {
+		cfg.Timeout = DefaultTimeout
 	}
 	flavor := goqite.SQLFlavorSQLite
 	if cfg.DB.Engine() == sqldb.PostgreSQL {
@@ -169,7 +174,7 @@ func (q *Queue) Enqueue(ctx context.Context, tx *sql.Tx, job Job) (Ticket, error
 // and the error is returned: the work is late, not lost.
 func (q *Queue) Do(ctx context.Context, t Ticket) error {
 	done := make(chan error, 1)
-	q.running.Go(func() { done <- q.execute(context.WithoutCancel(ctx), t, 1) })
+	go func() { done <- q.execute(context.WithoutCancel(ctx), t, 1) }()
 	select {
 	case err := <-done:
 		return err
@@ -222,7 +227,7 @@ func (q *Queue) handle(ctx context.Context, t Ticket) (err error) {
 	if handle == nil {
 		return fmt.Errorf("nobody handles kind %q", t.kind)
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithTimeout(ctx, q.cfg.Timeout)
 	var renewing sync.WaitGroup
 	renewing.Go(func() {
 		tick := time.NewTicker(q.cfg.Lease / 3)

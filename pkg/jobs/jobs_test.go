@@ -221,6 +221,26 @@ func TestDoOutlivesItsCaller(t *testing.T) {
 	})
 }
 
+// An attempt that hangs ends, and the job is tried again.
+func TestTimeout(t *testing.T) {
+	forEach(t, func(t *testing.T, db *sqldb.DB) {
+		q := jobs.New(jobs.Config{DB: db, Unit: "unit", Log: zaptest.NewLogger(t), Lease: lease, Poll: 20 * time.Millisecond, Timeout: 50 * time.Millisecond})
+		var attempts atomic.Int32
+		jobs.Register(q, "greet", func(ctx context.Context, _ payload) error {
+			if attempts.Add(1) == 1 {
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			return nil
+		})
+		if err := q.Do(t.Context(), enqueue(t, db, q, jobs.Job{Kind: "greet"})); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Do of a hanging job = %v, want its timeout", err)
+		}
+		run(t, q)
+		eventually(t, "second attempt", func() bool { return attempts.Load() == 2 && depth(t, q) == 0 })
+	})
+}
+
 // Many jobs, two processes: each is executed once when nobody stalls.
 func TestWorkersShare(t *testing.T) {
 	forEach(t, func(t *testing.T, db *sqldb.DB) {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -13,19 +14,20 @@ import (
 	"github.com/bindery-iam/bindery/pkg/sqldb"
 )
 
-// Run executes jobs that are due until ctx ends, then waits for those that run,
-// also by Do, at most one lease; what has not ended by then is cancelled, and
-// executed again later. It returns nil.
+// Run executes jobs that are due until ctx ends, then waits for those that it
+// began, at most one lease; what has not ended by then is cancelled, and executed
+// again later. It returns nil.
 func (q *Queue) Run(ctx context.Context) error {
 	jobs, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
+	var workers sync.WaitGroup
 	for range q.cfg.Workers {
-		q.running.Go(func() { q.work(ctx, jobs) })
+		workers.Go(func() { q.work(ctx, jobs) })
 	}
 	q.poll(ctx)
 	idle := make(chan struct{})
 	go func() {
-		q.running.Wait()
+		workers.Wait()
 		close(idle)
 	}()
 	select {

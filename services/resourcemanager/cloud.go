@@ -52,8 +52,8 @@ func (s *clouds) List(ctx context.Context, req *rmv1.ListCloudsRequest) (*rmv1.L
 
 // Create creates a cloud, whose creator becomes its owner (CR-1, CR-4); without an
 // organization the first one of a subject, with an organization of its own (CR-2,
-// CR-11). Fails: ORGANIZATION_NOT_FOUND, ORGANIZATION_NOT_ACTIVE, QUOTA_EXCEEDED;
-// INVALID_ARGUMENT when it is not the first (CR-3).
+// CR-11). Fails: ORGANIZATION_NOT_FOUND, ORGANIZATION_NOT_ACTIVE, QUOTA_EXCEEDED,
+// SERVICE_ACCOUNT_NOT_ALLOWED (SU-9); INVALID_ARGUMENT when it is not the first (CR-3).
 func (s *clouds) Create(ctx context.Context, req *rmv1.CreateCloudRequest) (*operationpb.Operation, error) {
 	r := s.draft(ctx, cloud, req.GetOrganizationId())
 	r.Name, r.Description, r.Labels = req.GetName(), req.GetDescription(), req.GetLabels()
@@ -84,7 +84,7 @@ func (s *clouds) createFirst(ctx context.Context, r Resource) (*operationpb.Oper
 	org.Name, org.Title = "organization-"+org.ID[len(org.ID)-8:], r.Name
 	r.ParentID = org.ID
 	return s.create(ctx, []Resource{org, r}, func(ctx context.Context, tx *sql.Tx) error {
-		if err := s.mayFound(ctx, tx, p.ID); err != nil {
+		if err := s.mayFound(ctx, tx, p); err != nil {
 			return err
 		}
 		return s.stillFirst(ctx, tx, p.ID, judged)

@@ -243,18 +243,22 @@ func (s *Service) roomIn(ctx context.Context, tx *sql.Tx, k *kind, parentID, met
 	})
 }
 
-// mayFound refuses when a subject has made as many organizations as it may. The
-// lock makes creations by one subject follow one another.
-func (s *Service) mayFound(ctx context.Context, tx *sql.Tx, subjectID string) error {
-	if err := sqldb.Lock(ctx, s.store.db, tx, "organizations of "+subjectID); err != nil {
+// mayFound refuses a service account, which has no roles outside its own
+// organization (SU-9), and a subject that has made as many organizations as it may
+// (QL-2). The lock makes creations by one subject follow one another.
+func (s *Service) mayFound(ctx context.Context, tx *sql.Tx, p authn.Principal) error {
+	if p.Type == authn.ServiceAccount {
+		return errServiceAccount
+	}
+	if err := sqldb.Lock(ctx, s.store.db, tx, "organizations of "+p.ID); err != nil {
 		return err
 	}
-	n, err := s.store.CountOrganizationsOf(ctx, tx, subjectID)
+	n, err := s.store.CountOrganizationsOf(ctx, tx, p.ID)
 	if err != nil || n < s.cfg.OrganizationsPerSubject {
 		return err
 	}
 	return apierr.Exhausted(apierr.Quota{
-		Metric: "organization-manager.organizations.count", Subject: "subject:" + subjectID,
+		Metric: "organization-manager.organizations.count", Subject: p.Subject(),
 		Limit: s.cfg.OrganizationsPerSubject, Usage: n, Required: n + 1,
 	})
 }

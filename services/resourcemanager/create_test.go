@@ -261,6 +261,19 @@ func TestCR11_Organization(t *testing.T) {
 	})
 }
 
+func TestSU9_ServiceAccountsFoundNothing(t *testing.T) {
+	forEach(t, quick, func(t *testing.T, w *world) {
+		robot := w.Subject("serviceAccount", "robot")
+		_, err := w.clouds.Create(robot, &rmv1.CreateCloudRequest{Name: "first"})
+		wantRefusal(t, "a first cloud", err, codes.PermissionDenied, ReasonServiceAccount)
+		_, err = w.life.CreateOrganization(robot, &brmv1.CreateOrganizationRequest{Name: "acme"})
+		wantRefusal(t, "an organization", err, codes.PermissionDenied, ReasonServiceAccount)
+		c := w.first("ann")
+		w.access.grant("robot", "editor", organization.typ, c.GetOrganizationId())
+		must[*operationpb.Operation](t)(w.clouds.Create(robot, &rmv1.CreateCloudRequest{OrganizationId: c.GetOrganizationId(), Name: "made"}))
+	})
+}
+
 // While accessbindings is away a creation is late, not lost; what can never be is
 // the error of the call.
 func TestCreateSurvivesItsPeer(t *testing.T) {

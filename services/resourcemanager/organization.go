@@ -72,7 +72,7 @@ type organizationLife struct {
 }
 
 // CreateOrganization creates an organization, whose creator becomes its owner
-// (CR-11) and its first member. Fails: QUOTA_EXCEEDED.
+// (CR-11) and its first member. Fails: QUOTA_EXCEEDED, SERVICE_ACCOUNT_NOT_ALLOWED (SU-9).
 func (s *organizationLife) CreateOrganization(ctx context.Context, req *brmv1.CreateOrganizationRequest) (*operationpb.Operation, error) {
 	r := s.draft(ctx, organization, "")
 	r.Name, r.Title, r.Description, r.Labels = req.GetName(), req.GetTitle(), req.GetDescription(), req.GetLabels()
@@ -80,7 +80,7 @@ func (s *organizationLife) CreateOrganization(ctx context.Context, req *brmv1.Cr
 		r.Title = r.Name
 	}
 	return s.create(ctx, []Resource{r}, func(ctx context.Context, tx *sql.Tx) error {
-		return s.mayFound(ctx, tx, authn.FromContext(ctx).ID)
+		return s.mayFound(ctx, tx, authn.FromContext(ctx))
 	})
 }
 

@@ -13,14 +13,15 @@ const (
 	suffixNotFound  = "_NOT_FOUND"
 	suffixNotActive = "_NOT_ACTIVE" // DL-15; also while it is made or deleted
 
-	ReasonFolderNameTaken      = "FOLDER_NAME_TAKEN"      // NM-3
-	ReasonNotFirstCloud        = "NOT_FIRST_CLOUD"        // CR-3
-	ReasonOrganizationNotEmpty = "ORGANIZATION_NOT_EMPTY" // an organization goes last
-	ReasonNotPendingDeletion   = "NOT_PENDING_DELETION"   // DL-7
-	ReasonBeingDeleted         = "BEING_DELETED"          // DL-6: irrevocable
-	ReasonDeletionCancelled    = "DELETION_CANCELLED"     // what a cancelled deletion's operation ends with
-	ReasonDeletionReplaced     = "DELETION_REPLACED"      // what it ends with when another one took its place
-	ReasonParentDeleted        = "PARENT_DELETED"         // what a creation ends with that its parent's deletion overtook
+	ReasonFolderNameTaken      = "FOLDER_NAME_TAKEN"           // NM-3
+	ReasonNotFirstCloud        = "NOT_FIRST_CLOUD"             // CR-3
+	ReasonServiceAccount       = "SERVICE_ACCOUNT_NOT_ALLOWED" // SU-9
+	ReasonOrganizationNotEmpty = "ORGANIZATION_NOT_EMPTY"      // an organization goes last
+	ReasonNotPendingDeletion   = "NOT_PENDING_DELETION"        // DL-7
+	ReasonBeingDeleted         = "BEING_DELETED"               // DL-6: irrevocable
+	ReasonDeletionCancelled    = "DELETION_CANCELLED"          // what a cancelled deletion's operation ends with
+	ReasonDeletionReplaced     = "DELETION_REPLACED"           // what it ends with when another one took its place
+	ReasonParentDeleted        = "PARENT_DELETED"              // what a creation ends with that its parent's deletion overtook
 )
 
 func errNotFound(k *kind, resourceID string) *apierr.Error {
@@ -40,6 +41,7 @@ var (
 		Name:    "organization_id",
 		Message: "must name an organization: you are a member of one that has a cloud, and only the first cloud is made with an organization of its own",
 	}).WithMeta("rule", ReasonNotFirstCloud)
+	errServiceAccount    = apierr.Denied(ReasonServiceAccount, "a service account belongs to one organization and cannot make another")
 	errDeletionCancelled = apierr.New(codes.Canceled, ReasonDeletionCancelled, "the deletion was cancelled")
 	errDeletionReplaced  = apierr.New(codes.Canceled, ReasonDeletionReplaced, "another deletion took its place")
 	errParentDeleted     = apierr.Precondition(ReasonParentDeleted, "what it was to be made in was deleted")

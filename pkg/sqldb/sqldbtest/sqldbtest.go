@@ -4,9 +4,9 @@
 // BINDERY_TEST_POSTGRES_URL, else one that the package starts for the test
 // process from the server binaries of the machine (PATH, /usr/lib/postgresql);
 // each test gets a database cloned from a migrated template. (On a server that is
-// not its own the templates stay behind: bindery_<process>_t<number>.) Its collation is not
-// the one of bytes where the server can do better, so that a column which should
-// have said so is found out.
+// not its own the templates stay behind: bindery_<process>_t<number>.) The
+// collation of its own server is not that of bytes where it can do better, so that
+// a column which should have said so is found out.
 //
 // Without PostgreSQL the tests on it are skipped, loudly;
 // BINDERY_REQUIRE_DB=1 makes that a failure.
