@@ -1,6 +1,9 @@
 package checkertest
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // Assignment is a wish of one subject to give a role to another, or to take it.
 type Assignment struct {
@@ -62,21 +65,39 @@ func (w *World) MayAssign(a Assignment) bool {
 	return holds(managers...) && (!a.Give || fits(a) && w.mayHold(a))
 }
 
-// fits is about the role and the type of the resource (AS-10, AS-11, AS-12, AS-13).
+// fits is about the role and the type of the resource.
 func fits(a Assignment) bool {
-	only := map[string][]string{
-		cloudOwner:                             {"resource-manager.cloud"},
-		cloudMember:                            {"resource-manager.cloud"},
-		organizationOwner:                      {"organization-manager.organization"},
-		"iam.userAccounts.refreshTokenViewer":  {"organization-manager.organization"},
-		"iam.userAccounts.refreshTokenRevoker": {"organization-manager.organization"},
-		"billing.usagerecords.admin": {
-			"organization-manager.organization", "resource-manager.cloud", "resource-manager.folder",
-		},
-		"organization-manager.groups.admin": {"organization-manager.organization", "organization-manager.group"},
+	const organization, cloud, folder = "organization-manager.organization", "resource-manager.cloud", "resource-manager.folder"
+
+	// AS-10, AS-11, AS-13: roles with a list of their own.
+	switch a.Role {
+	case cloudOwner, cloudMember:
+		return a.Resource.Type() == cloud
+	case organizationOwner, "iam.userAccounts.refreshTokenViewer", "iam.userAccounts.refreshTokenRevoker":
+		return a.Resource.Type() == organization
+	case "billing.usagerecords.admin":
+		return slices.Contains([]string{organization, cloud, folder}, a.Resource.Type())
 	}
-	types, narrowed := only[a.Role]
-	return !narrowed || slices.Contains(types, a.Resource.Type())
+
+	// AS-9: the type that a role is made for, or a type above it. AS-12, AS-14: for
+	// groups and billing accounts that is the organization. Primitive roles are made
+	// for every type here.
+	for _, made := range []struct {
+		prefix string
+		types  []string
+	}{
+		{"iam.serviceAccounts.", []string{"iam.serviceAccount", folder, cloud, organization}},
+		{"iam.", []string{folder, cloud, organization}},
+		{"kms.", []string{folder, cloud, organization}},
+		{"resource-manager.", []string{folder, cloud, organization}},
+		{"organization-manager.", []string{organization}},
+		{"billing.accounts.", []string{organization}},
+	} {
+		if strings.HasPrefix(a.Role, made.prefix) {
+			return slices.Contains(made.types, a.Resource.Type())
+		}
+	}
+	return true
 }
 
 // mayHold is about the role and the subject (PG-3, PG-5, SU-9).
@@ -102,7 +123,7 @@ func (w *World) holdsOneOf(who, resource Ref, now int64, roles []string) bool {
 	path, _ := w.path(resource)
 	for _, b := range w.Bindings {
 		if slices.Contains(path, b.Resource) && slices.Contains(roles, b.Role) && b.alive(now) && w.countsAs(who, b.Subject, nil) {
-			return w.stateOf(who) == "active"
+			return w.mayNotAct(who) == ""
 		}
 	}
 	return false

@@ -38,17 +38,8 @@ func (w *World) Answer(q Query) string {
 		return TokenRevoked
 	}
 
-	// Only users and service accounts act, and only active ones.
-	acts := []string{"userAccount", "federatedUser", "serviceAccount"}
-	state := w.stateOf(q.Subject)
-	if state == "" || !slices.Contains(acts, q.Subject.Type()) {
-		return SubjectUnknown
-	}
-	if state != "active" {
-		return SubjectInactive
-	}
-	if q.Subject.Type() == "serviceAccount" && w.removed(Ref("iam.serviceAccount:"+q.Subject.ID())) {
-		return SubjectInactive // SK-1: it is a resource as well
+	if problem := w.mayNotAct(q.Subject); problem != "" {
+		return problem
 	}
 
 	// RH-8: the check is evaluated against the resource and all its ancestors.
@@ -68,6 +59,23 @@ func (w *World) Answer(q Query) string {
 		}
 	}
 	return Yes
+}
+
+// mayNotAct says why a subject may do nothing at all, "" if it may act: only users
+// and service accounts act, and only active ones.
+func (w *World) mayNotAct(s Ref) (problem string) {
+	acts := []string{"userAccount", "federatedUser", "serviceAccount"}
+	state := w.stateOf(s)
+	switch {
+	case state == "" || !slices.Contains(acts, s.Type()):
+		return SubjectUnknown
+	case state != "active":
+		return SubjectInactive
+	case s.Type() == "serviceAccount" && w.removed(Ref("iam.serviceAccount:"+s.ID())):
+		return SubjectInactive // SK-1: it is a resource as well
+	default:
+		return ""
+	}
 }
 
 // Grants are the bindings that give the subject the permission on the resource,
