@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -46,8 +48,7 @@ func TestOracle(t *testing.T) {
 	if testing.Short() {
 		t.Skip("100,000 questions per engine")
 	}
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
+	seed := seedOf(t)
 	forEach(t, func(t *testing.T, w *world) {
 		o := &oracle{world: w, start: time.Now(), answers: map[string]int{}}
 		for n := range uint64(oracleWorlds) {
@@ -72,6 +73,17 @@ func TestOracle(t *testing.T) {
 			}
 		}
 	})
+}
+
+// seedOf is the seed of a random test, printed, and given again by BINDERY_SEED.
+func seedOf(t *testing.T) uint64 {
+	t.Helper()
+	seed, err := strconv.ParseUint(os.Getenv("BINDERY_SEED"), 10, 64)
+	if err != nil {
+		seed = uint64(time.Now().UnixNano())
+	}
+	t.Logf("BINDERY_SEED=%d", seed)
+	return seed
 }
 
 // oracle plays one generator after the other into a world of the unit. Names get
