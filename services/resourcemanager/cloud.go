@@ -82,7 +82,7 @@ func (s *clouds) createFirst(ctx context.Context, r Resource) (*operationpb.Oper
 	}
 	org := s.draft(ctx, organization, "")
 	org.Name, org.Title = "organization-"+org.ID[len(org.ID)-8:], r.Name
-	r.ParentID = org.ID
+	r.ParentID, r.CreatedAt = org.ID, org.CreatedAt
 	return s.create(ctx, []Resource{org, r}, func(ctx context.Context, tx *sql.Tx) error {
 		if err := s.mayFound(ctx, tx, p); err != nil {
 			return err

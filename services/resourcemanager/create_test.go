@@ -18,7 +18,7 @@ import (
 	rmv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/resourcemanager/v1"
 )
 
-func TestCR2_FirstCloudNeedsNoRole(t *testing.T) {
+func TestCR2_CR4_CR11_FirstCloudNeedsNoRole(t *testing.T) {
 	forEach(t, quick, func(t *testing.T, w *world) {
 		ann := w.User("ann")
 		op := must[*operationpb.Operation](t)(w.clouds.Create(ann, &rmv1.CreateCloudRequest{
@@ -156,7 +156,7 @@ func TestCR6_Folder(t *testing.T) {
 	})
 }
 
-func TestNM_RefusedNamesAndLabels(t *testing.T) {
+func TestNM1_NM4_NM5_NM6_RefusedFields(t *testing.T) {
 	forEach(t, quick, func(t *testing.T, w *world) {
 		c := w.first("ann")
 		many := map[string]string{}

@@ -44,7 +44,7 @@ func (s *Service) due(deleteAfter *timestamppb.Timestamp) time.Time {
 		return s.now().Add(s.cfg.DeletionDelay)
 	}
 	if at := deleteAfter.AsTime(); at.After(s.now().Add(clockSkew)) {
-		return at
+		return at.Truncate(time.Microsecond)
 	}
 	return time.Time{}
 }

@@ -118,7 +118,7 @@ func TestDL2_EditorDeletesAFolder(t *testing.T) {
 	})
 }
 
-func TestDL3_DeletionIsPendingFor24Hours(t *testing.T) {
+func TestDL3_DL5_DL12_DeletionIsPendingFor24Hours(t *testing.T) {
 	forEach(t, Config{}, func(t *testing.T, w *world) {
 		c := w.first("ann")
 		f := w.folder("ann", c.GetId(), "web")
@@ -154,7 +154,7 @@ func TestDL3_DeletionIsPendingFor24Hours(t *testing.T) {
 	})
 }
 
-func TestDL7_Cancel(t *testing.T) {
+func TestDL7_DL8_DL9_Cancel(t *testing.T) {
 	forEach(t, Config{}, func(t *testing.T, w *world) {
 		c := w.first("ann")
 		ann := w.User("ann")

@@ -75,7 +75,7 @@ func (c Config) build(ctx context.Context, base server.Base) (*server.Parts, err
 		operations: operation.NewStore(base.DB, Name, id.OperationResourceManager, base.Now),
 		jobs:       jobs.New(jobs.Config{DB: base.DB, Unit: Name, Log: base.Log}),
 		pages:      pages,
-		now:        base.Now,
+		now:        func() time.Time { return base.Now().Truncate(time.Microsecond) }, // as it is stored
 		decider:    authz.NewClient(access),
 		tree:       accessv1.NewResourceServiceClient(access),
 		bindings:   accessv1.NewAccessBindingServiceClient(access),
