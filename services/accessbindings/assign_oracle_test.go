@@ -115,7 +115,11 @@ func (a *assigner) assignment() (as checkertest.Assignment, ok bool) {
 
 // there reports whether a resource is in the tree and of a type to assign on.
 func (a *assigner) there(r checkertest.Ref) bool {
-	return slices.Contains(assignedOn, r.Type()) && slices.ContainsFunc(a.gen.World.Resources, func(x checkertest.Resource) bool {
+	return slices.Contains(assignedOn, r.Type()) && a.stands(r)
+}
+
+func (a *assigner) stands(r checkertest.Ref) bool {
+	return slices.ContainsFunc(a.gen.World.Resources, func(x checkertest.Resource) bool {
 		return x.Name == r && !x.Removed
 	})
 }
@@ -123,7 +127,7 @@ func (a *assigner) there(r checkertest.Ref) bool {
 // known reports whether a subject can be given something.
 func (a *assigner) known(s checkertest.Ref) bool {
 	if typ, id, ok := rules.Container(s.ID()); ok {
-		return a.there(checkertest.Ref(typ + ":" + id))
+		return a.stands(checkertest.Ref(typ + ":" + id))
 	}
 	gone := slices.ContainsFunc(a.gen.World.Resources, func(x checkertest.Resource) bool {
 		return x.Removed && (x.Name == checkertest.Ref(typeServiceAccount+":"+s.ID()) && s.Type() == rules.ServiceAccount ||
