@@ -224,6 +224,16 @@ func TestGR5_RemovedGroupHasNothing(t *testing.T) {
 	want(t, g, ann, get, theirs, checker.NoGrant)
 }
 
+func TestGR5_RemovedGroupPassesNothingOn(t *testing.T) {
+	innerAt, inner := checker.Resource{Type: teamAt.Type, ID: "inner"}, checker.Subject{Type: checker.Group, ID: "inner"}
+	g := smallWorld(t, bind(all, "viewer", theirs), bind(inner, "viewer", prod), checker.SetSubject{Subject: inner, State: checker.Active},
+		checker.Join{Container: allAt, Subject: team}, checker.Join{Container: teamAt, Subject: inner}, checker.Join{Container: innerAt, Subject: ann})
+	want(t, g, ann, get, theirs, checker.Granted)
+	next(t, g, checker.Remove{Resource: teamAt}) // the one in the middle
+	want(t, g, ann, get, theirs, checker.NoGrant)
+	want(t, g, ann, get, prod, checker.Granted)
+}
+
 func TestSK1_SuspendedServiceAccountMayNothing(t *testing.T) {
 	botAt := checker.Resource{Type: "iam.serviceAccount", ID: "bot"}
 	g := smallWorld(t, checker.Place{Resource: botAt, Parent: web}, bind(bot, "viewer", data))

@@ -276,6 +276,13 @@ func (g *Generator) join() []Step {
 		return nil
 	}
 	who := g.subject()
+	if g.rng.IntN(4) == 0 { // groups in groups are seldom otherwise
+		inner, ok := pick(g, g.live("organization-manager.group"))
+		outer, ok2 := pick(g, g.live("organization-manager.group"))
+		if ok && ok2 {
+			container, who = outer, Ref("group:"+inner.ID())
+		}
+	}
 	if g.cfg.Doors && who.Type() == "group" && (container.Type() != "organization-manager.group" || g.age(container.ID()) >= g.age(who.ID())) {
 		return nil
 	}
