@@ -21,11 +21,11 @@ func (v *View) Explain(q Query) Explanation {
 	for _, g := range t.grants {
 		e.Grants = append(e.Grants, Grant{
 			Role: v.rules.names[g.role], Until: g.until,
-			Resource: Resource(*v.resources.at(g.on)), By: v.chain(v.subjects.find(name(q.Subject)), g.subject),
+			Resource: Resource(v.resources.at(g.on)), By: v.chain(v.subjects.find(name(q.Subject)), g.subject),
 		})
 	}
 	for _, d := range t.denials {
-		e.Denials = append(e.Denials, Denial{Policy: d.policy, Resource: Resource(*v.resources.at(d.on))})
+		e.Denials = append(e.Denials, Denial{Policy: d.policy, Resource: Resource(v.resources.at(d.on))})
 	}
 	return e
 }
@@ -201,12 +201,12 @@ func (v *View) chain(subject, identity uint32) []Subject {
 			}
 		}
 	}
-	chain := []Subject{Subject(*v.subjects.at(identity))}
+	chain := []Subject{Subject(v.subjects.at(identity))}
 	for at := identity; at != subject; {
 		if at = from[at]; at == 0 { // the public groups have no list of members
 			at = subject
 		}
-		chain = append(chain, Subject(*v.subjects.at(at)))
+		chain = append(chain, Subject(v.subjects.at(at)))
 	}
 	slices.Reverse(chain)
 	return chain

@@ -1,7 +1,9 @@
 package checker
 
 import (
+	"encoding/binary"
 	"hash/maphash"
+	"slices"
 	"sync/atomic"
 )
 
@@ -11,13 +13,15 @@ type name struct{ Type, ID string }
 // names numbers what it is given, from 1 on; 0 is no name. Names are only added,
 // and say nothing by themselves: a reader that meets one newer than its view
 // finds no record under its number. So all views share one names, which readers
-// may use while the one writer adds to it.
+// may use while the one writer adds to it: what a slot of the table leads to was
+// written before the slot, and is never written again.
 type names struct {
 	seed  maphash.Seed
 	table atomic.Pointer[nameTable]
-	pages atomic.Pointer[[]*namePage]
-	count uint32            // writer's: the last number given
-	types map[string]string // writer's: one copy of each type
+	pages list[*namePage]
+	types list[string]
+	long  list[string] // ids that do not fit into a record
+	count uint32       // writer's: the last number given
 }
 
 // nameTable is an open hash table of at most half-full slots: the upper half of a
@@ -27,19 +31,42 @@ type nameTable struct {
 	slots []atomic.Uint64
 }
 
-type namePage [1 << pageBits]name
+type namePage [1 << pageBits]nameRecord
+
+// nameRecord holds a name in one place of the memory, so that comparing it costs
+// one visit there.
+type nameRecord struct {
+	typ  uint32 // index in types
+	size uint8  // of the id; longID when it is elsewhere
+	id   [27]byte
+}
 
 const (
 	pageBits   = 10
 	pageMask   = 1<<pageBits - 1
 	firstTable = 64 // slots
 	upperHalf  = uint64(0xffffffff) << 32
+	longID     = 0xff // the first bytes of id are its index in long
 )
 
+// list grows at its end while others read it.
+type list[T any] struct{ items atomic.Pointer[[]T] }
+
+func (l *list[T]) all() []T {
+	if items := l.items.Load(); items != nil {
+		return *items
+	}
+	return nil
+}
+
+func (l *list[T]) add(item T) {
+	items := append(l.all(), item)
+	l.items.Store(&items)
+}
+
 func newNames() *names {
-	n := &names{seed: maphash.MakeSeed(), types: map[string]string{}}
+	n := &names{seed: maphash.MakeSeed()}
 	n.table.Store(newNameTable(firstTable))
-	n.pages.Store(&[]*namePage{})
 	return n
 }
 
@@ -56,15 +83,38 @@ func (n *names) find(k name) uint32 {
 		if slot == 0 {
 			return 0
 		}
-		if (slot^h)&upperHalf == 0 && *n.at(uint32(slot)) == k { //nolint:gosec // the lower half
-			return uint32(slot) //nolint:gosec // the lower half
+		if (slot^h)&upperHalf != 0 {
+			continue
+		}
+		number := uint32(slot) //nolint:gosec // the lower half
+		if n.is(n.record(number), k) {
+			return number
 		}
 	}
 }
 
+func (n *names) record(number uint32) *nameRecord {
+	return &n.pages.all()[number>>pageBits][number&pageMask]
+}
+
+// is reports whether a record is that of a name.
+func (n *names) is(r *nameRecord, k name) bool {
+	if r.size == longID {
+		return len(k.ID) > len(r.id) && n.of(r) == k
+	}
+	return string(r.id[:r.size]) == k.ID && n.types.all()[r.typ] == k.Type
+}
+
 // at returns the name of a number that find or add returned.
-func (n *names) at(number uint32) *name {
-	return &(*n.pages.Load())[number>>pageBits][number&pageMask]
+func (n *names) at(number uint32) name { return n.of(n.record(number)) }
+
+// of returns the name that a record holds.
+func (n *names) of(r *nameRecord) name {
+	typ := n.types.all()[r.typ]
+	if r.size == longID {
+		return name{typ, n.long.all()[binary.LittleEndian.Uint32(r.id[:])]}
+	}
+	return name{typ, string(r.id[:r.size])}
 }
 
 // add returns the number of a name and gives it one if it has none.
@@ -73,24 +123,35 @@ func (n *names) add(k name) uint32 {
 		return number
 	}
 	n.count++
-	if typ, ok := n.types[k.Type]; ok {
-		k.Type = typ
-	} else {
-		n.types[k.Type] = k.Type
+	if int(n.count>>pageBits) == len(n.pages.all()) {
+		n.pages.add(new(namePage))
 	}
-	pages := *n.pages.Load()
-	if int(n.count>>pageBits) == len(pages) {
-		pages = append(pages[:len(pages):len(pages)], new(namePage))
-		n.pages.Store(&pages)
-	}
-	pages[n.count>>pageBits][n.count&pageMask] = k
+	*n.record(n.count) = n.write(k)
 	t := n.table.Load()
 	if uint64(n.count)*2 > t.mask {
 		t = n.grown(t)
 	}
-	t.put(maphash.String(n.seed, k.ID), n.count) // after the name: who finds the slot finds the name
+	t.put(maphash.String(n.seed, k.ID), n.count)
 	n.table.Store(t)
 	return n.count
+}
+
+// write makes the record of a name, and what it leads to.
+func (n *names) write(k name) (r nameRecord) {
+	typ := slices.Index(n.types.all(), k.Type)
+	if typ < 0 {
+		typ = len(n.types.all())
+		n.types.add(k.Type)
+	}
+	r.typ = uint32(typ) //nolint:gosec // fewer than names
+	if len(k.ID) <= len(r.id) {
+		r.size = uint8(copy(r.id[:], k.ID)) //nolint:gosec // fits
+		return r
+	}
+	r.size = longID
+	binary.LittleEndian.PutUint32(r.id[:], uint32(len(n.long.all()))) //nolint:gosec // numbers are of 32 bits
+	n.long.add(k.ID)
+	return r
 }
 
 // grown returns a table of twice the slots with the same names.

@@ -120,7 +120,7 @@ func (v *View) Path(r Resource) []Resource {
 		if n == nil || n.standing != placed {
 			return nil
 		}
-		path = append(path, Resource(*v.resources.at(at)))
+		path = append(path, Resource(v.resources.at(at)))
 		at = n.parent
 	}
 	return path
@@ -153,7 +153,7 @@ func (v *View) Identities(s Subject) []Subject {
 	all := []Subject{s}
 	for _, other := range v.gather(nil, number, i) {
 		if other != number {
-			all = append(all, Subject(*v.subjects.at(other)))
+			all = append(all, Subject(v.subjects.at(other)))
 		}
 	}
 	return all
