@@ -165,38 +165,44 @@ func TestAuthenticate(t *testing.T) {
 	})
 }
 
-func TestBulkAuthorize(t *testing.T) {
+const del = "resource-manager.folders.delete"
+
+// askBulk asks whether vera may get and delete folder1, folder2 and one that is
+// not there.
+func (w *world) askBulk(change func(*accessservicev2.BulkAuthorizeRequest)) (*accessservicev2.BulkAuthorizeResponse, error) {
+	none := Ref{folder1.Type, "none"}
+	req := &accessservicev2.BulkAuthorizeRequest{
+		Identity: &accessservicev2.BulkAuthorizeRequest_Subject{Subject: wireSubject(vera)},
+		Authorizations: &accessservicev2.BulkAuthorizeRequest_ActionMatrix_{ActionMatrix: &accessservicev2.BulkAuthorizeRequest_ActionMatrix{
+			Permissions:   []string{getFolder, del},
+			ResourcePaths: []*accessservicev2.ResourcePath{{Path: wire(folder1)}, {Path: wire(folder2)}, {Path: wire(none)}},
+		}},
+	}
+	change(req)
+	return w.check.BulkAuthorize(w.User(nick.ID), req)
+}
+
+// results are those of a bulk answer: permission, resource, reason of the denial.
+func (w *world) results(resp *accessservicev2.BulkAuthorizeResponse) []string {
+	var out []string
+	for _, r := range resp.GetResults().GetItems() {
+		line := r.GetPermission()
+		if len(r.GetResourcePath()) > 0 {
+			line += " " + r.GetResourcePath()[0].GetId()
+		}
+		if e := r.GetPermissionDeniedError(); e != nil {
+			info := new(errdetails.ErrorInfo)
+			w.must(e.GetDetails()[0].UnmarshalTo(info))
+			line += " " + info.GetReason()
+		}
+		out = append(out, line)
+	}
+	return out
+}
+
+func TestBulkAuthorizeFilters(t *testing.T) {
 	forEach(t, func(t *testing.T, w *world) {
 		w.mustUpdate(adam, folder1, add(viewer, vera))
-		none := Ref{folder1.Type, "none"}
-		ask := func(change func(*accessservicev2.BulkAuthorizeRequest)) (*accessservicev2.BulkAuthorizeResponse, error) {
-			req := &accessservicev2.BulkAuthorizeRequest{
-				Identity: &accessservicev2.BulkAuthorizeRequest_Subject{Subject: wireSubject(vera)},
-				Authorizations: &accessservicev2.BulkAuthorizeRequest_ActionMatrix_{ActionMatrix: &accessservicev2.BulkAuthorizeRequest_ActionMatrix{
-					Permissions:   []string{getFolder, "resource-manager.folders.delete"},
-					ResourcePaths: []*accessservicev2.ResourcePath{{Path: wire(folder1)}, {Path: wire(folder2)}, {Path: wire(none)}},
-				}},
-			}
-			change(req)
-			return w.check.BulkAuthorize(w.User(nick.ID), req)
-		}
-		read := func(resp *accessservicev2.BulkAuthorizeResponse) []string {
-			var out []string
-			for _, r := range resp.GetResults().GetItems() {
-				line := r.GetPermission()
-				if len(r.GetResourcePath()) > 0 {
-					line += " " + r.GetResourcePath()[0].GetId()
-				}
-				if e := r.GetPermissionDeniedError(); e != nil {
-					info := new(errdetails.ErrorInfo)
-					w.must(e.GetDetails()[0].UnmarshalTo(info))
-					line += " " + info.GetReason()
-				}
-				out = append(out, line)
-			}
-			return out
-		}
-		del := "resource-manager.folders.delete"
 		all := []string{
 			getFolder + " folder1", del + " folder1 PERMISSION_DENIED", getFolder + " folder2 PERMISSION_DENIED",
 			del + " folder2 PERMISSION_DENIED", getFolder + " none RESOURCE_NOT_FOUND", del + " none RESOURCE_NOT_FOUND",
@@ -210,20 +216,26 @@ func TestBulkAuthorize(t *testing.T) {
 			{"all failed", accessservicev2.BulkAuthorizeRequest_ALL_FAILED, all[1:]},
 			{"first failed", accessservicev2.BulkAuthorizeRequest_FIRST_FAILED, all[1:2]},
 		} {
-			resp, err := ask(func(r *accessservicev2.BulkAuthorizeRequest) { r.ResultFilter = row.filter })
+			resp, err := w.askBulk(func(r *accessservicev2.BulkAuthorizeRequest) { r.ResultFilter = row.filter })
 			w.must(err)
-			if diff := cmp.Diff(row.want, read(resp)); diff != "" || resp.GetSubject().GetUserAccount().GetId() != vera.ID {
+			if diff := cmp.Diff(row.want, w.results(resp)); diff != "" || resp.GetSubject().GetUserAccount().GetId() != vera.ID {
 				t.Errorf("%s (-want +got):\n%s", row.name, diff)
 			}
 		}
-		resp, err := ask(func(r *accessservicev2.BulkAuthorizeRequest) {
+	})
+}
+
+func TestBulkAuthorizeMaskAndFaults(t *testing.T) {
+	forEach(t, func(t *testing.T, w *world) {
+		w.mustUpdate(adam, folder1, add(viewer, vera))
+		resp, err := w.askBulk(func(r *accessservicev2.BulkAuthorizeRequest) {
 			r.ResultMask = &fieldmaskpb.FieldMask{Paths: []string{"permission", "permission_denied_error.message"}}
 		})
 		w.must(err)
 		if got := resp.GetResults().GetItems()[1]; got.GetResourcePath() != nil || got.GetPermissionDeniedError() == nil || got.GetPermission() != del {
 			t.Errorf("masked result %v", got)
 		}
-		resp, err = ask(func(r *accessservicev2.BulkAuthorizeRequest) {
+		resp, err = w.askBulk(func(r *accessservicev2.BulkAuthorizeRequest) {
 			r.Identity = &accessservicev2.BulkAuthorizeRequest_IamToken{IamToken: "t1.x.y"}
 		})
 		w.must(err)
@@ -244,7 +256,7 @@ func TestBulkAuthorize(t *testing.T) {
 				r.GetActionMatrix().Permissions = slices.Repeat([]string{getFolder}, 334)
 			},
 		} {
-			_, err := ask(change)
+			_, err := w.askBulk(change)
 			if got := apierr.ReasonOf(err); got != "VALIDATION_FAILED" {
 				t.Errorf("%s: %v", name, err)
 			}

@@ -261,7 +261,8 @@ type AccessBindingDelta struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// ADD or REMOVE.
 	Action access.AccessBindingAction `protobuf:"varint,1,opt,name=action,proto3,enum=yandex.cloud.access.AccessBindingAction" json:"action,omitempty"`
-	// The binding. `expires_at` counts only when it is added.
+	// The binding. `expires_at` counts only when it is added; without one a pair
+	// that is in force keeps the end that it has.
 	AccessBinding *AccessBinding `protobuf:"bytes,2,opt,name=access_binding,json=accessBinding,proto3" json:"access_binding,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

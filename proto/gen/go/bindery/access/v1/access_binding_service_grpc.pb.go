@@ -39,7 +39,9 @@ type AccessBindingServiceClient interface {
 	// Replaces the direct bindings of the resource (AB-2). The operation is done
 	// when the change is in force everywhere.
 	SetAccessBindings(ctx context.Context, in *SetAccessBindingsRequest, opts ...grpc.CallOption) (*operation.Operation, error)
-	// Adds and removes direct bindings of the resource, all or none (AB-3, AB-6).
+	// Adds and removes bindings of the resource, all or none (AB-3, AB-6). What is
+	// added is direct; what is removed loses its direct and its automatic source, so
+	// that an owner can remove the creator too (AS-7), but not what a policy gives.
 	UpdateAccessBindings(ctx context.Context, in *UpdateAccessBindingsRequest, opts ...grpc.CallOption) (*operation.Operation, error)
 }
 
@@ -95,7 +97,9 @@ type AccessBindingServiceServer interface {
 	// Replaces the direct bindings of the resource (AB-2). The operation is done
 	// when the change is in force everywhere.
 	SetAccessBindings(context.Context, *SetAccessBindingsRequest) (*operation.Operation, error)
-	// Adds and removes direct bindings of the resource, all or none (AB-3, AB-6).
+	// Adds and removes bindings of the resource, all or none (AB-3, AB-6). What is
+	// added is direct; what is removed loses its direct and its automatic source, so
+	// that an owner can remove the creator too (AS-7), but not what a policy gives.
 	UpdateAccessBindings(context.Context, *UpdateAccessBindingsRequest) (*operation.Operation, error)
 	mustEmbedUnimplementedAccessBindingServiceServer()
 }
