@@ -227,9 +227,9 @@ func (d *doors) overREST(verb, path string) seen {
 	return seen{Code: r.Code, Reason: r.Reason, Fields: r.Fields}
 }
 
-// TestRESTIdentity wants that the authorization header alone says who a REST
-// caller is.
-func TestRESTIdentity(t *testing.T) {
+// TestREST wants that the authorization header alone says who a REST caller is, and
+// that what no method understands is the caller's fault.
+func TestREST(t *testing.T) {
 	s := startServer(t, "")
 	ann := s.createUser("ann")
 	token := s.createToken("ann")
@@ -254,6 +254,9 @@ func TestRESTIdentity(t *testing.T) {
 			name: "two tokens are none", path: "/iam/v1/userAccounts/" + ann.ID, status: 401, code: "UNAUTHENTICATED",
 			header: http.Header{"Authorization": {"Bearer nonsense", "Bearer " + token}},
 		},
+		{name: "a path that is no text", path: "/iam/v1/userAccounts/%ff", status: 400, code: "INVALID_ARGUMENT"},
+		{name: "a query that is no text", path: "/iam/v1/roles?filter=%ff", status: 400, code: "INVALID_ARGUMENT"},
+		{name: "a query that is none", path: "/iam/v1/roles?filter=%zz", status: 400, code: "INVALID_ARGUMENT"},
 		{name: "endpoints need no token", path: "/endpoints", status: 200, code: "OK"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

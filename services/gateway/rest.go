@@ -4,12 +4,16 @@ import (
 	"context"
 	"net/http"
 	"net/textproto"
+	"net/url"
+	"slices"
 	"time"
+	"unicode/utf8"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/encoding/protojson"
 
+	"github.com/bindery-iam/bindery/pkg/apierr"
 	accessv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/access/v1"
 	brmv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/resourcemanager/v1"
 	endpointpb "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/endpoint"
@@ -99,8 +103,25 @@ func newREST(ctx context.Context, conn *grpc.ClientConn) (http.Handler, error) {
 		r = r.WithContext(ctx)
 		r.Header = onlyForwarded(r.Header)
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		if !isText(r.URL) {
+			_, m := runtime.MarshalerForRequest(mux, r)
+			runtime.HTTPError(ctx, mux, m, w, r, apierr.InvalidField("url", "is not valid UTF-8"))
+			return
+		}
 		mux.ServeHTTP(w, r)
 	}), nil
+}
+
+// isText says whether what a URL escapes is UTF-8, as the fields of a message
+// must be. The library finds out when it sends the call, and calls that its own
+// fault. A query that cannot be read at all it refuses by itself.
+func isText(u *url.URL) bool {
+	valid := utf8.ValidString(u.Path)
+	query, _ := url.ParseQuery(u.RawQuery)
+	for key, values := range query {
+		valid = valid && utf8.ValidString(key) && !slices.ContainsFunc(values, func(v string) bool { return !utf8.ValidString(v) })
+	}
+	return valid
 }
 
 // onlyForwarded returns the headers that may have an effect.
