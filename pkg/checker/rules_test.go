@@ -244,6 +244,9 @@ func TestSK1_SuspendedServiceAccountMayNothing(t *testing.T) {
 	want(t, g, bot, get, data, checker.Granted)
 	next(t, g, checker.Remove{Resource: botAt})
 	want(t, g, bot, get, data, checker.SubjectInactive)
+	if got := g.View().State(bot); got != checker.Deleted {
+		t.Errorf("State = %d, want Deleted", got)
+	}
 }
 
 func TestAP1_RoleFirstThenPolicies(t *testing.T) {

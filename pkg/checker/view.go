@@ -94,12 +94,18 @@ func (v *View) KnownPermission(permission string) bool {
 	return ok
 }
 
-// State returns the state of a subject; Unknown for one of type system.
+// State returns the state of a subject; Unknown for one of type system. A service
+// account or group whose resource was removed is Deleted.
 func (v *View) State(s Subject) State {
-	if i := v.identity(s); i != nil {
+	i := v.identities.at(v.subjects.find(name(s)))
+	switch {
+	case i == nil || i.state == Unknown:
+		return Unknown
+	case i.gone:
+		return Deleted
+	default:
 		return i.state
 	}
-	return Unknown
 }
 
 // TokenRevoked reports whether the token is void.
@@ -158,8 +164,6 @@ func (v *View) Identities(s Subject) []Subject {
 	}
 	return all
 }
-
-func (v *View) identity(s Subject) *identity { return v.identities.at(v.subjects.find(name(s))) }
 
 // refusal says why a subject may not act at all; Granted when it may.
 func refusal(i *identity) Reason {
