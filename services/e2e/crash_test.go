@@ -53,7 +53,7 @@ func TestKill(t *testing.T) {
 		var all []*writer
 		for round := range rounds(t) {
 			now := w.writers(t, round, random)
-			w.writeUntilKilled(t, now, time.Duration(200+random.IntN(800))*time.Millisecond)
+			w.writeUntil(t, now, time.Duration(200+random.IntN(800))*time.Millisecond, s.kill)
 			w.server.start()
 			w.connect(t)
 			all = append(all, now...)
@@ -72,6 +72,20 @@ func TestKill(t *testing.T) {
 			folders += len(each.folders)
 		}
 		t.Logf("%d rounds, %d folders", rounds(t), folders)
+	})
+}
+
+// TestStop stops the server in the middle of concurrent writes, as an operator
+// does. It ends well, and what it had acknowledged holds.
+func TestStop(t *testing.T) {
+	eachEngine(t, func(t *testing.T, s *server) {
+		w := newWorld(t, s)
+		all := w.writers(t, 0, rand.New(rand.NewPCG(1, 1)))
+		w.writeUntil(t, all, time.Second, s.stop)
+		w.server.start()
+		w.connect(t)
+		w.each(t, all, (*writer).verify)
+		w.each(t, all, (*writer).settle)
 	})
 }
 
@@ -165,23 +179,23 @@ func (w *world) writers(t *testing.T, round int, random *rand.Rand) []*writer {
 	return all
 }
 
-// writeUntilKilled lets the writers write at once, and kills the server after a
-// while. A writer that is refused, or cut off before, fails the test.
-func (w *world) writeUntilKilled(t *testing.T, all []*writer, after time.Duration) {
+// writeUntil lets the writers write at once, and ends the server after a while. A
+// writer that is refused, or cut off before, fails the test.
+func (w *world) writeUntil(t *testing.T, all []*writer, after time.Duration, end func()) {
 	t.Helper()
-	var killed atomic.Bool
+	var ending atomic.Bool
 	var running sync.WaitGroup
 	for _, each := range all {
 		running.Go(func() {
 			err := each.write()
-			if !killed.Load() || !isCutOff(err) {
+			if !ending.Load() || !isCutOff(err) {
 				t.Errorf("writer %d: %v", each.n, err)
 			}
 		})
 	}
 	time.Sleep(after)
-	killed.Store(true)
-	w.server.kill()
+	ending.Store(true)
+	end()
 	running.Wait()
 	w.conn.Close()
 	if t.Failed() {
