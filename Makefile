@@ -85,7 +85,7 @@ buf-breaking: $(TOOLS)/.stamp $(THIRD_PARTY) ## fail when the .proto files break
 	buf breaking --against .tools/base
 
 lint: $(TOOLS)/golangci-lint ## lint the Go sources
-	for m in pkg proto services; do (cd $$m && golangci-lint run ./...) || exit 1; done
+	for m in pkg proto services; do (cd $$m && golangci-lint run --allow-parallel-runners ./...) || exit 1; done
 
 ci: ## everything that must pass before a change lands
 	.ci/run
