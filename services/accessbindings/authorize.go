@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/bindery-iam/bindery/pkg/apierr"
@@ -79,7 +80,7 @@ func (s *AccessService) BulkAuthorize(ctx context.Context, req *accessservicev2.
 		return nil, err
 	}
 	who, err := s.identify(ctx, req)
-	if bad, ok := expected(err, apierr.Unauthenticated("", "")); ok {
+	if bad, ok := expected(err, codes.Unauthenticated); ok {
 		return &accessservicev2.BulkAuthorizeResponse{UnauthenticatedError: bad}, nil
 	}
 	if err != nil {
@@ -91,7 +92,7 @@ func (s *AccessService) BulkAuthorize(ctx context.Context, req *accessservicev2.
 	now, filter := nowMicros(s.now), req.GetResultFilter()
 	for _, q := range questions {
 		path, err := s.decide(who, q.permission, q.path, now)
-		denial, denied := expected(err, apierr.Denied("", ""))
+		denial, denied := expected(err, codes.PermissionDenied)
 		if err != nil && !denied {
 			return nil, err
 		}
@@ -213,11 +214,11 @@ func (s *AccessService) federation(who checker.Subject) string {
 	return s.graph.federationOf(who)
 }
 
-// expected returns the part of an answer that a failure with the code of like is
-// in BulkAuthorize.
-func expected(err error, like *apierr.Error) (*accessservicev2.BulkAuthorizeResponse_Error, bool) {
+// expected returns the part of an answer of BulkAuthorize that a failure with the
+// code is; ok is false for any other failure, and for none.
+func expected(err error, code codes.Code) (part *accessservicev2.BulkAuthorizeResponse_Error, ok bool) {
 	e, ok := apierr.As(err)
-	if !ok || e.Code != like.Code {
+	if !ok || e.Code != code {
 		return nil, false
 	}
 	out := &accessservicev2.BulkAuthorizeResponse_Error{Message: e.Message}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"google.golang.org/grpc/codes"
+
 	"github.com/bindery-iam/bindery/pkg/apierr"
 	"github.com/bindery-iam/bindery/pkg/authn"
 	"github.com/bindery-iam/bindery/pkg/authz"
@@ -37,7 +39,7 @@ func (d *decider) AuthorizeEach(ctx context.Context, p authn.Principal, permissi
 	out := make([]bool, len(rs))
 	for i, r := range rs {
 		err := d.graph.decide(d.query(p, permission, r))
-		if _, denied := expected(err, apierr.Denied("", "")); err != nil && !denied {
+		if err != nil && apierr.CodeOf(err) != codes.PermissionDenied {
 			return nil, err
 		}
 		out[i] = err == nil
