@@ -28,6 +28,7 @@ const (
 	ReasonQuotaExceeded      = "QUOTA_EXCEEDED"          // a limit is reached; see QuotaFailure
 	ReasonCheckerUnavailable = "CHECKER_UNAVAILABLE"     // nobody could decide; never a pass
 	ReasonUnavailable        = "UNAVAILABLE"             // try again
+	ReasonOverloaded         = "OVERLOADED"              // too many calls at once; see RetryInfo
 	ReasonCancelled          = "CANCELLED"               // the caller went away
 	ReasonDeadline           = "DEADLINE_EXCEEDED"       // the caller's deadline passed
 	ReasonUnimplemented      = "UNIMPLEMENTED"           // not offered

@@ -152,6 +152,7 @@ func TestAuthorize(t *testing.T) {
 		{name: "oversized id", rule: folder, caller: user, req: []string{"id", strings.Repeat("x", maxID+1)}, reason: apierr.ReasonInvalid, code: codes.InvalidArgument},
 		{name: "broken id", rule: folder, caller: user, req: []string{"id", "a\xff"}, reason: apierr.ReasonInvalid, code: codes.InvalidArgument},
 		{name: "NUL in the id", rule: folder, caller: user, req: []string{"id", "a\x00b"}, reason: apierr.ReasonInvalid, code: codes.InvalidArgument},
+		{name: "turned text in the id (NM-9)", rule: folder, caller: user, req: []string{"id", "a\u202Eb"}, reason: apierr.ReasonInvalid, code: codes.InvalidArgument},
 		{name: "empty means the caller", rule: with(authzv1.OnEmpty_ON_EMPTY_CALLER), caller: user, d: decider{allow: allow("folders.get rm.folder:u1")}, asked: []string{"folders.get rm.folder:u1"}},
 		{name: "empty means a list", rule: with(authzv1.OnEmpty_ON_EMPTY_LIST), caller: user, asked: []string{"authenticate u1"}},
 		{name: "empty means anybody known", rule: with(authzv1.OnEmpty_ON_EMPTY_AUTHENTICATED), caller: user, d: decider{auth: suspended},

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/bindery-iam/bindery/pkg/apierr"
+	"github.com/bindery-iam/bindery/pkg/text"
 )
 
 // maxID bounds an id whose field declares no bound, since ids reach the checker.
@@ -66,19 +67,18 @@ func newField(name string, p path) field {
 	return f
 }
 
-// value reads the field and holds it to its constraints; "" passes, since what an
+// value reads the field and holds it to its constraints and to NM-9; "" passes, since what an
 // empty one means is said by the rule.
 func (f field) value(m protoreflect.Message) (string, error) {
 	v := f.path.get(m).String()
+	problem := text.Problem(v)
 	switch {
 	case v == "":
 		return "", nil
-	case !utf8.ValidString(v):
-		return "", apierr.InvalidField(f.name, "must be valid UTF-8")
+	case problem != "":
+		return "", apierr.InvalidField(f.name, "%s", problem)
 	case utf8.RuneCountInString(v) > f.maxLen:
 		return "", apierr.InvalidField(f.name, "must have at most %d characters", f.maxLen)
-	case strings.ContainsRune(v, 0):
-		return "", apierr.InvalidField(f.name, "must not contain NUL")
 	case f.pattern != nil && !f.pattern.MatchString(v):
 		return "", apierr.InvalidField(f.name, "must match %s", f.pattern)
 	}

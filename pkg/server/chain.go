@@ -22,7 +22,8 @@ import (
 )
 
 // chain is what every call passes, as one interceptor: metrics, request id and
-// log, recovery, error edge, authentication, authorization, validation, handler.
+// log, room for one more call, recovery, error edge, authentication, authorization,
+// validation, handler.
 type chain struct {
 	methods map[string]*method
 	auth    authenticator
@@ -30,6 +31,7 @@ type chain struct {
 	log     *zap.Logger
 	metrics *metrics
 	results results
+	limit   limiter
 }
 
 // method is what the chain knows of a method before the first call.
@@ -38,6 +40,7 @@ type method struct {
 	rule    *authz.Method
 	decider authz.Decider
 	quiet   bool
+	limit   int64 // calls under way at most when one of this method comes
 	metrics methodMetrics
 }
 
@@ -55,7 +58,12 @@ func (c *chain) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, 
 	if err != nil {
 		return nil, err
 	}
+	if !c.limit.enter(k.limit) {
+		c.metrics.shed.Inc()
+		return nil, c.end(ctx, k, errOverloaded)
+	}
 	resp, err := c.handle(ctx, k, req, handler)
+	c.limit.leave()
 	if err = c.end(ctx, k, err); err != nil {
 		return nil, err
 	}
@@ -80,6 +88,11 @@ func (c *chain) handle(ctx context.Context, k *call, req any, handler grpc.Unary
 	}
 	if err := c.valid.check(msg); err != nil {
 		return nil, err
+	}
+	if !k.quiet { // a check keeps nothing of what it is sent
+		if err := checkText(msg); err != nil {
+			return nil, err
+		}
 	}
 	return handler(ctx, req)
 }
@@ -131,8 +144,12 @@ func (s *checkedStream) Context() context.Context { return s.ctx }
 
 // RecvMsg receives and validates one message.
 func (s *checkedStream) RecvMsg(m any) error {
-	if err := s.ServerStream.RecvMsg(m); err != nil {
+	r := &request{into: m}
+	if err := s.ServerStream.RecvMsg(r); err != nil {
 		return err
+	}
+	if r.err != nil {
+		return r.err
 	}
 	if msg, ok := m.(proto.Message); ok {
 		return s.valid.check(msg)
@@ -180,6 +197,9 @@ func (c *chain) end(ctx context.Context, k *call, err error) error {
 		level = zap.ErrorLevel
 	case codes.Unavailable:
 		level = zap.WarnLevel
+		if errors.Is(err, errOverloaded) { // counted, since writing would be work
+			level = zap.DebugLevel
+		}
 	case codes.PermissionDenied:
 		if k.quiet { // a check that says no is an answer
 			level = zap.DebugLevel

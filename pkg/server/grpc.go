@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"net"
 	"runtime"
 	"slices"
@@ -29,6 +30,8 @@ const (
 	// minPing allows the pings of the official clients, every 30 seconds and from
 	// terraform's newer half too, also without calls.
 	minPing = 10 * time.Second
+	// maxIdle ends a connection that had no call for so long, in good order.
+	maxIdle = 15 * time.Minute
 )
 
 // servers makes the grpc servers and their chains, after checking every rule.
@@ -48,16 +51,16 @@ func (p *Process) servers(auth authenticator) error {
 		return err
 	}
 
-	p.public, err = p.newServer(public, auth, m, newEitherCreds(p.tls, p.opts.AllowPlaintext))
+	p.public, err = p.newServer(public, auth, m, newEitherCreds(p.tls, p.opts.AllowPlaintext), p.opts.MaxCalls)
 	if err != nil {
 		return err
 	}
-	if p.inner, err = p.newServer(public, auth, m, insecure.NewCredentials()); err != nil {
+	if p.inner, err = p.newServer(public, auth, m, insecure.NewCredentials(), math.MaxInt); err != nil {
 		return err
 	}
 	if len(operator) > 0 {
 		auth.operator = true
-		if p.operator, err = p.newServer(operator, auth, m, operatorCreds{}); err != nil {
+		if p.operator, err = p.newServer(operator, auth, m, operatorCreds{}, math.MaxInt); err != nil {
 			return err
 		}
 	}
@@ -89,14 +92,16 @@ func (p *Process) once(services []service) error {
 
 // newServer makes a server that offers the services behind the chain. The chain
 // needs the table of methods, which needs the server: so it is filled in last.
-func (p *Process) newServer(services []service, auth authenticator, m *metrics, creds credentials.TransportCredentials) (*grpc.Server, error) {
-	c := &chain{auth: auth, log: p.opts.Log, metrics: m, results: m.results()}
+// There are at most maxCalls under way at once.
+func (p *Process) newServer(services []service, auth authenticator, m *metrics, creds credentials.TransportCredentials, maxCalls int) (*grpc.Server, error) {
+	c := &chain{auth: auth, log: p.opts.Log, metrics: m, results: m.results(), limit: limiter{max: int64(maxCalls)}}
 	s := grpc.NewServer(
 		grpc.Creds(creds),
 		grpc.UnaryInterceptor(c.unary),
 		grpc.StreamInterceptor(c.stream),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPing, PermitWithoutStream: true}),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 2 * time.Minute, Timeout: 20 * time.Second}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: maxIdle, Time: 2 * time.Minute, Timeout: 20 * time.Second}),
+		grpc.ForceServerCodecV2(newCodec()),
 		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.MaxHeaderListSize(maxHeaders),
 		grpc.MaxConcurrentStreams(maxStreams),
@@ -104,7 +109,7 @@ func (p *Process) newServer(services []service, auth authenticator, m *metrics, 
 		grpc.NumStreamWorkers(uint32(4*runtime.GOMAXPROCS(0))), //nolint:gosec // a small number
 	)
 	for _, svc := range services {
-		s.RegisterService(svc.desc, svc.impl)
+		s.RegisterService(c.decoding(svc.desc), svc.impl)
 	}
 	healthv1.RegisterHealthServer(s, p.health)
 	reflection.RegisterV1(s)
@@ -131,7 +136,7 @@ func (p *Process) fill(c *chain, s *grpc.Server, m *metrics) error {
 		for _, mi := range info.Methods {
 			full := "/" + name + "/" + mi.Name
 			c.methods[full] = &method{
-				name: full, rule: table.Method(full), decider: owner.decider, quiet: owner.quiet, metrics: m.method(full),
+				name: full, rule: table.Method(full), decider: owner.decider, quiet: owner.quiet, limit: c.limit.limitOf(owner), metrics: m.method(full),
 			}
 		}
 	}
@@ -142,13 +147,14 @@ func (p *Process) fill(c *chain, s *grpc.Server, m *metrics) error {
 type owner struct {
 	decider authz.Decider
 	quiet   bool
+	never   bool // refused for want of room
 }
 
 // owners returns the owner of each service; those of the process itself are judged
 // by the first unit's Decider and health is quiet.
 func (p *Process) owners() map[string]owner {
 	out := map[string]owner{
-		healthv1.Health_ServiceDesc.ServiceName:              {quiet: true},
+		healthv1.Health_ServiceDesc.ServiceName:              {quiet: true, never: true},
 		operationpb.OperationService_ServiceDesc.ServiceName: {decider: p.decider()},
 	}
 	for _, u := range p.units {

@@ -14,6 +14,7 @@ type metrics struct {
 	duration *prometheus.HistogramVec
 	admitted *prometheus.CounterVec
 	panics   prometheus.Counter
+	shed     prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -31,8 +32,11 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		panics: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "bindery_rpc_panics_total", Help: "Handlers that panicked.",
 		}),
+		shed: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "bindery_rpc_shed_total", Help: "Calls refused because too many were under way.",
+		}),
 	}
-	reg.MustRegister(m.rpcs, m.duration, m.admitted, m.panics)
+	reg.MustRegister(m.rpcs, m.duration, m.admitted, m.panics, m.shed)
 	return m
 }
 

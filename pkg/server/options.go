@@ -58,6 +58,10 @@ type Options struct {
 	// Epoch is that of the store, nil accepts tokens of all.
 	Epoch func() int64
 
+	// MaxCalls bounds the calls under way at once over the public port; those on top
+	// are refused (OVERLOADED), checks only beyond four times as many. 0 means 1024.
+	MaxCalls int
+
 	// DrainFor bounds how long calls under way may take after the end was asked
 	// for; 0 means 10 seconds.
 	DrainFor time.Duration
@@ -78,6 +82,9 @@ func (o *Options) validate() error {
 	missing("database", o.DB == nil)
 	missing("data directory", o.DataDir == "")
 	missing("address to listen on", o.Listen == "")
+	if o.MaxCalls < 0 {
+		errs = append(errs, fmt.Errorf("options: at most %d calls at once", o.MaxCalls))
+	}
 	seen := make(map[string]bool)
 	for _, u := range o.Units {
 		switch {

@@ -78,6 +78,7 @@ func (r recorder) RegisterService(desc *grpc.ServiceDesc, impl any) {
 func New(ctx context.Context, opts Options) (*Process, error) {
 	opts.Now = cmpFunc(opts.Now, time.Now)
 	opts.DrainFor = cmp.Or(opts.DrainFor, 10*time.Second)
+	opts.MaxCalls = cmp.Or(opts.MaxCalls, defaultMaxCalls)
 	if err := opts.validate(); err != nil {
 		return nil, err
 	}

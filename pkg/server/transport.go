@@ -15,8 +15,8 @@ import (
 // firstByteOfTLS begins every TLS connection: the record type handshake.
 const firstByteOfTLS = 0x16
 
-// handshakeTimeout bounds how long a connection may stay silent before it says
-// what it speaks.
+// handshakeTimeout bounds how long a connection may take to shake hands, by TLS and
+// by HTTP/2. grpc sets it on the connection and takes it off at the end of both.
 const handshakeTimeout = 10 * time.Second
 
 // eitherCreds let one port speak TLS and plaintext h2c: the first byte of a
@@ -39,23 +39,13 @@ var errPlaintext = errors.New("plaintext is for loopback only")
 
 // ServerHandshake looks at the first byte and shakes hands accordingly.
 func (c *eitherCreds) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	if err := raw.SetReadDeadline(time.Now().Add(handshakeTimeout)); err != nil {
-		return nil, nil, err
-	}
 	peeked := &peekedConn{Conn: raw, r: bufio.NewReaderSize(raw, 16)}
 	first, err := peeked.r.Peek(1)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read first byte: %w", err)
 	}
 	if first[0] == firstByteOfTLS {
-		conn, info, err := c.TransportCredentials.ServerHandshake(peeked)
-		if err == nil {
-			err = raw.SetReadDeadline(time.Time{})
-		}
-		return conn, info, err
-	}
-	if err := raw.SetReadDeadline(time.Time{}); err != nil {
-		return nil, nil, err
+		return c.TransportCredentials.ServerHandshake(peeked)
 	}
 	if !c.plaintext && !isLoopback(raw.RemoteAddr()) {
 		return nil, nil, fmt.Errorf("%w: %s", errPlaintext, raw.RemoteAddr())

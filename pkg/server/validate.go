@@ -1,7 +1,9 @@
 package server
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 
 	"buf.build/go/protovalidate"
 	"google.golang.org/protobuf/proto"
@@ -9,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/dynamicpb"
 
 	"github.com/bindery-iam/bindery/pkg/apierr"
+	"github.com/bindery-iam/bindery/pkg/text"
 )
 
 // validator holds requests to the constraints of their proto. All are compiled at
@@ -39,4 +42,72 @@ func newValidator(inputs []protoreflect.MessageDescriptor) (*validator, error) {
 // check returns INVALID_ARGUMENT with every field that breaks its constraints.
 func (v *validator) check(m proto.Message) error {
 	return apierr.FromValidation(v.v.Validate(m))
+}
+
+// checkText returns INVALID_ARGUMENT with every field whose text is not allowed
+// (NM-9). It is the one place where text from outside is looked at, before any
+// handler and any store.
+func checkText(m proto.Message) error {
+	w := textWalk{}
+	w.message("", m.ProtoReflect())
+	if len(w.problems) == 0 {
+		return nil
+	}
+	return apierr.Invalid(w.problems...)
+}
+
+// textWalk gathers what is wrong with the text of a message.
+type textWalk struct{ problems []apierr.Field }
+
+func (w *textWalk) message(path string, m protoreflect.Message) {
+	fields := m.Descriptor().Fields()
+	for i := range fields.Len() {
+		if fd := fields.Get(i); hasText(fd) && m.Has(fd) {
+			w.field(path, fd, m.Get(fd))
+		}
+	}
+}
+
+// hasText reports whether a field may hold text, itself or in what it holds.
+func hasText(fd protoreflect.FieldDescriptor) bool {
+	return fd.Kind() == protoreflect.StringKind || fd.Message() != nil
+}
+
+func (w *textWalk) field(path string, fd protoreflect.FieldDescriptor, v protoreflect.Value) {
+	name := string(fd.Name())
+	if path != "" {
+		name = path + "." + name
+	}
+	switch {
+	case fd.IsMap():
+		before := len(w.problems)
+		v.Map().Range(func(k protoreflect.MapKey, item protoreflect.Value) bool {
+			at := fmt.Sprintf("%s[%q]", name, k.String())
+			w.text(at, k.String())
+			w.value(at, fd.MapValue(), item)
+			return true
+		})
+		slices.SortFunc(w.problems[before:], func(a, b apierr.Field) int { return cmp.Compare(a.Name, b.Name) })
+	case fd.IsList():
+		for i := range v.List().Len() {
+			w.value(fmt.Sprintf("%s[%d]", name, i), fd, v.List().Get(i))
+		}
+	default:
+		w.value(name, fd, v)
+	}
+}
+
+func (w *textWalk) value(path string, fd protoreflect.FieldDescriptor, v protoreflect.Value) {
+	switch {
+	case fd.Kind() == protoreflect.StringKind:
+		w.text(path, v.String())
+	case fd.Message() != nil:
+		w.message(path, v.Message())
+	}
+}
+
+func (w *textWalk) text(path, s string) {
+	if problem := text.Problem(s); problem != "" {
+		w.problems = append(w.problems, apierr.Field{Name: path, Message: problem})
+	}
 }

@@ -10,6 +10,15 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.uber.org/zap"
+)
+
+// Bounds of an HTTP request: its sender may not be slow for longer, nor may who reads
+// the answer. The longest call takes a minute in between.
+const (
+	readHeaderTimeout = 10 * time.Second
+	readTimeout       = 30 * time.Second
+	writeTimeout      = 2 * time.Minute
 )
 
 // webServer is an HTTP server and its listener. A nil one does nothing.
@@ -18,16 +27,19 @@ type webServer struct {
 	server   *http.Server
 }
 
-func openWeb(addr string, h http.Handler) (*webServer, error) {
+func openWeb(addr string, h http.Handler, log *zap.Logger) (*webServer, error) {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
 	}
 	return &webServer{listener: l, server: &http.Server{
 		Handler:           h,
-		ReadHeaderTimeout: 10 * time.Second,
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    maxHeaders,
+		ErrorLog:          zap.NewStdLog(log), // a handler that panics, a bad handshake
 	}}, nil
 }
 
@@ -78,7 +90,7 @@ func (p *Process) openHTTP() (*webServer, error) {
 	if h == nil || p.opts.HTTP == "" {
 		return nil, nil
 	}
-	w, err := openWeb(p.opts.HTTP, h)
+	w, err := openWeb(p.opts.HTTP, h, p.opts.Log)
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +116,7 @@ func (p *Process) openOps() (*webServer, error) {
 		defer cancel()
 		answer(w, p.Ready(ctx))
 	})
-	return openWeb(p.opts.Ops, mux)
+	return openWeb(p.opts.Ops, mux, p.opts.Log)
 }
 
 func answer(w http.ResponseWriter, err error) {
