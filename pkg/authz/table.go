@@ -97,6 +97,9 @@ func serviceDescriptor(name string) (protoreflect.ServiceDescriptor, error) {
 	return sd, nil
 }
 
+// Internal reports whether a method is for units alone.
+func Internal(md protoreflect.MethodDescriptor) bool { return ruleOf(md).GetInternal() != nil }
+
 // ruleOf returns the rule of a method, nil when it has none.
 func ruleOf(md protoreflect.MethodDescriptor) *authzv1.Rule {
 	if !proto.HasExtension(md.Options(), authzv1.E_Rule) {

@@ -17,11 +17,12 @@ import (
 	"time"
 )
 
-// CertFiles names the certificate of production. Both empty means the one made
-// in the data directory.
+// CertFiles names the certificates of production. Cert and Key empty mean the one
+// made in the data directory.
 type CertFiles struct {
 	Cert string // PEM, the leaf first
 	Key  string // PEM
+	CA   string // PEM, authorities of peers; empty means those of the system
 }
 
 const (
@@ -54,6 +55,22 @@ func loadTLS(files CertFiles, dataDir string, now time.Time) (*tls.Config, error
 		return nil, fmt.Errorf("load certificate: %w", err)
 	}
 	return &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}, nil
+}
+
+// loadCAs returns the authorities of a file, nil for no file.
+func loadCAs(file string) (*x509.CertPool, error) {
+	if file == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(file) //nolint:gosec // the operator names the file
+	if err != nil {
+		return nil, fmt.Errorf("authorities of peers: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("authorities of peers: no certificate in %s", file)
+	}
+	return pool, nil
 }
 
 // localCert makes or renews the authority and the leaf, and names the leaf's files.

@@ -32,6 +32,7 @@ type chain struct {
 	metrics *metrics
 	results results
 	limit   limiter
+	router  *router // nil when nothing is passed on
 }
 
 // method is what the chain knows of a method before the first call.
@@ -115,6 +116,9 @@ func (c *chain) admit(ctx context.Context, k *call, msg proto.Message) (context.
 // stream is the interceptor of streams. Their rules read no request field, and
 // each message that arrives is validated.
 func (c *chain) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	if c.router != nil && c.methods[info.FullMethod] == nil {
+		return c.routed(ss, info.FullMethod)
+	}
 	k, err := c.begin(ss.Context(), info.FullMethod)
 	if err != nil {
 		return err

@@ -24,6 +24,10 @@ func newCodec() codec { return codec{encoding.GetCodecV2(encodingproto.Name)} }
 
 // Unmarshal decodes into a message, or into a request that takes what is wrong.
 func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
+	if f, ok := v.(*frame); ok {
+		f.data = data.Materialize()
+		return nil
+	}
 	r, ok := v.(*request)
 	if !ok {
 		return c.CodecV2.Unmarshal(data, v)

@@ -16,6 +16,7 @@ import (
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
+	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
 
 	"github.com/bindery-iam/bindery/pkg/authz"
 	"github.com/bindery-iam/bindery/pkg/operation"
@@ -51,16 +52,19 @@ func (p *Process) servers(auth authenticator) error {
 		return err
 	}
 
-	p.public, err = p.newServer(public, auth, m, newEitherCreds(p.tls, p.opts.AllowPlaintext), p.opts.MaxCalls)
+	if p.router, err = p.newRouter(m); err != nil {
+		return err
+	}
+	p.public, err = p.newServer(public, auth, m, port{newEitherCreds(p.tls, p.opts.AllowPlaintext), p.opts.MaxCalls, p.router})
 	if err != nil {
 		return err
 	}
-	if p.inner, err = p.newServer(public, auth, m, insecure.NewCredentials(), math.MaxInt); err != nil {
+	if p.inner, err = p.newServer(public, auth, m, port{insecure.NewCredentials(), math.MaxInt, nil}); err != nil {
 		return err
 	}
 	if len(operator) > 0 {
 		auth.operator = true
-		if p.operator, err = p.newServer(operator, auth, m, operatorCreds{}, math.MaxInt); err != nil {
+		if p.operator, err = p.newServer(operator, auth, m, port{operatorCreds{}, math.MaxInt, nil}); err != nil {
 			return err
 		}
 	}
@@ -90,13 +94,19 @@ func (p *Process) once(services []service) error {
 	return errors.Join(errs...)
 }
 
+// port is in what the servers of a process differ.
+type port struct {
+	creds    credentials.TransportCredentials
+	maxCalls int     // under way at once
+	router   *router // nil when it passes nothing on
+}
+
 // newServer makes a server that offers the services behind the chain. The chain
 // needs the table of methods, which needs the server: so it is filled in last.
-// There are at most maxCalls under way at once.
-func (p *Process) newServer(services []service, auth authenticator, m *metrics, creds credentials.TransportCredentials, maxCalls int) (*grpc.Server, error) {
-	c := &chain{auth: auth, log: p.opts.Log, metrics: m, results: m.results(), limit: limiter{max: int64(maxCalls)}}
-	s := grpc.NewServer(
-		grpc.Creds(creds),
+func (p *Process) newServer(services []service, auth authenticator, m *metrics, at port) (*grpc.Server, error) {
+	c := &chain{auth: auth, log: p.opts.Log, metrics: m, results: m.results(), limit: limiter{max: int64(at.maxCalls)}, router: at.router}
+	opts := []grpc.ServerOption{
+		grpc.Creds(at.creds),
 		grpc.UnaryInterceptor(c.unary),
 		grpc.StreamInterceptor(c.stream),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPing, PermitWithoutStream: true}),
@@ -106,13 +116,21 @@ func (p *Process) newServer(services []service, auth authenticator, m *metrics, 
 		grpc.MaxHeaderListSize(maxHeaders),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.ConnectionTimeout(handshakeTimeout),
-		grpc.NumStreamWorkers(uint32(4*runtime.GOMAXPROCS(0))), //nolint:gosec // a small number
-	)
+		grpc.NumStreamWorkers(uint32(4 * runtime.GOMAXPROCS(0))), //nolint:gosec // a small number
+	}
+	if at.router != nil {
+		opts = append(opts, grpc.UnknownServiceHandler(func(any, grpc.ServerStream) error { return nil })) // the interceptor passes it on
+	}
+	s := grpc.NewServer(opts...)
 	for _, svc := range services {
 		s.RegisterService(c.decoding(svc.desc), svc.impl)
 	}
 	healthv1.RegisterHealthServer(s, p.health)
-	reflection.RegisterV1(s)
+	if at.router == nil {
+		reflection.RegisterV1(s)
+	} else {
+		reflectionv1.RegisterServerReflectionServer(s, reflection.NewServerV1(reflection.ServerOptions{Services: withRoutes{s, at.router}}))
+	}
 	return s, p.fill(c, s, m)
 }
 
@@ -203,7 +221,8 @@ func (p *Process) openPorts() error {
 }
 
 // operationService returns the one OperationService of the process, over the
-// operations of all its units; none when no unit has any.
+// operations of all its units and of those to which one of them routes; none when
+// there are none.
 func (p *Process) operationService() ([]service, error) {
 	routes := make(map[string]operation.Route)
 	for _, u := range p.units {
@@ -215,6 +234,16 @@ func (p *Process) operationService() ([]service, error) {
 			return nil, fmt.Errorf("unit %s: operations with the prefix %s of another unit", u.Name, prefix)
 		}
 		routes[prefix] = operation.Local(u.Operations, u.Decider.Authorize)
+	}
+	for _, u := range p.units {
+		if u.Routes == nil {
+			continue
+		}
+		for prefix, owner := range u.Routes.Operations {
+			if !p.opts.here(owner) {
+				routes[prefix] = operation.Remote(p.peers.conn(u.Name, owner))
+			}
+		}
 	}
 	if len(routes) == 0 {
 		return nil, nil

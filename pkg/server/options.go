@@ -4,7 +4,9 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,7 +26,8 @@ type Options struct {
 	Metrics *prometheus.Registry
 	Now     func() time.Time // nil means time.Now
 
-	// DB returns the database of a unit. The process does not close it.
+	// DB returns the database of a unit that has migrations. The process does not
+	// close it.
 	DB func(unit string) *sqldb.DB
 	// Migrate brings the schemas to this version at start; otherwise an old one is
 	// refused.
@@ -43,11 +46,12 @@ type Options struct {
 	// AllowPlaintext accepts h2c and plain HTTP from other machines.
 	AllowPlaintext bool
 
-	// Peers are host:port of units that run elsewhere, by name; they are dialed by
-	// TLS, or plaintext on loopback.
+	// Peers are host:port of units that run elsewhere, by name. They are dialed by
+	// TLS; in plaintext when TLS.CA is not given and they are on loopback or
+	// AllowPlaintext is set. A name with several addresses is several replicas.
 	Peers map[string]string
 	// UnitKey signs for the units of this process; nil means a new one, which only
-	// this process trusts.
+	// this process trusts, and is refused beside Peers.
 	UnitKey ed25519.PrivateKey
 	// TrustedUnits are the public keys of units that run elsewhere, by name.
 	TrustedUnits map[string]ed25519.PublicKey
@@ -97,10 +101,40 @@ func (o *Options) validate() error {
 		}
 		seen[u.Name] = true
 	}
-	for _, addr := range []string{o.Listen, o.HTTP, o.Ops} {
+	for _, addr := range []string{o.Listen, o.HTTP, o.Ops, o.Advertise} {
 		if _, _, err := net.SplitHostPort(addr); err != nil && addr != "" {
 			errs = append(errs, fmt.Errorf("options: address: %w", err))
 		}
 	}
+	return errors.Join(append(errs, o.validatePeers())...)
+}
+
+// validatePeers reports what is wrong with the units that run elsewhere.
+func (o *Options) validatePeers() error {
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(o.Peers)) {
+		if o.here(name) {
+			errs = append(errs, fmt.Errorf("options: unit %s is served here and has the address of a peer", name))
+		}
+		if host, _, err := net.SplitHostPort(o.Peers[name]); err != nil || host == "" {
+			errs = append(errs, fmt.Errorf("options: the address of unit %s, %q, is not HOST:PORT", name, o.Peers[name]))
+		}
+	}
+	if len(o.Peers) > 0 && o.UnitKey == nil {
+		errs = append(errs, errors.New("options: units elsewhere do not trust a key made at start: give the unit key (--unit-key)"))
+	}
+	for _, u := range o.Units {
+		for _, need := range u.Needs {
+			if need == identity && o.Keys != nil || o.here(need) || o.Peers[need] != "" {
+				continue
+			}
+			errs = append(errs, fmt.Errorf("options: unit %s cannot be served without unit %s: serve it in the same process, or say where it runs (--peer %s=HOST:PORT)", u.Name, need, need))
+		}
+	}
 	return errors.Join(errs...)
+}
+
+// here reports whether a unit is one of this process.
+func (o *Options) here(unit string) bool {
+	return slices.ContainsFunc(o.Units, func(u Unit) bool { return u.Name == unit })
 }

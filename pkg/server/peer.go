@@ -3,15 +3,20 @@ package server
 import (
 	"context"
 	"crypto/ed25519"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
 
+	"github.com/bindery-iam/bindery/pkg/apierr"
 	"github.com/bindery-iam/bindery/pkg/authn"
 	"github.com/bindery-iam/bindery/pkg/log"
 )
@@ -23,6 +28,18 @@ const (
 	identity       = "identity"
 )
 
+// nobody is the caller of a connection without the credential of any unit.
+const nobody = ""
+
+// How long a unit that is away can hold a call, and how soon it is found again.
+const (
+	peerDeadline    = 15 * time.Second // of one call with its retries
+	peerConnect     = 3 * time.Second  // to a machine that does not answer
+	peerBackoff     = 2 * time.Second  // at most, between two attempts to connect
+	peerPing        = 15 * time.Second // on a silent connection; more than minPing
+	peerPingTimeout = 5 * time.Second
+)
+
 type asUnitKey struct{}
 
 // AsUnit returns a context whose calls to peers are the unit's own: they carry its
@@ -31,12 +48,19 @@ func AsUnit(ctx context.Context) context.Context {
 	return context.WithValue(ctx, asUnitKey{}, true)
 }
 
+// place is where a unit is.
+type place struct {
+	target string
+	creds  credentials.TransportCredentials
+	remote bool // in another process
+}
+
 // peers makes the connections between the units of a process and to those of
 // others.
 type peers struct {
-	key     ed25519.PrivateKey
-	now     func() time.Time
-	address func(unit string) (target string, creds credentials.TransportCredentials, err error)
+	key   ed25519.PrivateKey
+	now   func() time.Time
+	place func(unit string) (place, error)
 
 	mu    sync.Mutex
 	conns map[[2]string]*grpc.ClientConn
@@ -45,39 +69,86 @@ type peers struct {
 // conn returns the connection of unit from to unit to. It never fails: what is
 // wrong with it, its calls say.
 func (p *peers) conn(from, to string) grpc.ClientConnInterface {
+	c, err := p.open(from, to)
+	if err != nil {
+		return brokenConn{err}
+	}
+	return c
+}
+
+// open returns the connection of unit from to unit to. The one of nobody carries
+// nothing but what its caller puts into the context.
+func (p *peers) open(from, to string) (*grpc.ClientConn, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if c, ok := p.conns[[2]string{from, to}]; ok {
-		return c
+		return c, nil
 	}
 	c, err := p.dial(from, to)
 	if err != nil {
-		return brokenConn{err}
+		return nil, err
 	}
 	if p.conns == nil {
 		p.conns = make(map[[2]string]*grpc.ClientConn)
 	}
 	p.conns[[2]string{from, to}] = c
-	return c
+	return c, nil
 }
 
 func (p *peers) dial(from, to string) (*grpc.ClientConn, error) {
-	target, creds, err := p.address(to)
+	at, err := p.place(to)
 	if err != nil {
 		return nil, err
 	}
-	c, err := grpc.NewClient(target,
-		grpc.WithTransportCredentials(creds),
-		grpc.WithPerRPCCredentials(authn.NewUnitSigner(from, to, p.key, p.now)),
-		grpc.WithChainUnaryInterceptor(forwardUnary),
-		grpc.WithChainStreamInterceptor(forwardStream),
-		grpc.WithDefaultServiceConfig(peerServiceConfig),
-		grpc.WithNoProxy(),
-	)
+	opts := []grpc.DialOption{grpc.WithTransportCredentials(at.creds), grpc.WithNoProxy(), grpc.WithDisableServiceConfig()}
+	retries := noRetries
+	if from != nobody {
+		retries = peerRetries
+		opts = append(opts,
+			grpc.WithPerRPCCredentials(authn.NewUnitSigner(from, to, p.key, p.now)),
+			grpc.WithChainUnaryInterceptor(forwardUnary, within(to)),
+			grpc.WithChainStreamInterceptor(forwardStream))
+	}
+	if at.remote {
+		opts = append(opts, remoteOptions(to, retries)...)
+	} else {
+		opts = append(opts, grpc.WithDefaultServiceConfig(fmt.Sprintf(`{"methodConfig": [%s]}`, retries)))
+	}
+	c, err := grpc.NewClient(at.target, opts...)
 	if err != nil {
 		return nil, fmt.Errorf("dial unit %s: %w", to, err)
 	}
 	return c, nil
+}
+
+// remoteOptions are for a unit in another process: its replicas take turns, those
+// that say they are not ready are left out, and one that went away is noticed,
+// and found again, within seconds. A unit of the same process is never left out:
+// it serves to the end of the calls that need it.
+func remoteOptions(unit, retries string) []grpc.DialOption {
+	return []grpc.DialOption{
+		grpc.WithDefaultServiceConfig(fmt.Sprintf(`{
+			"loadBalancingConfig": [{"round_robin": {}}],
+			"healthCheckConfig": {"serviceName": %q},
+			"methodConfig": [%s]}`, unit, retries)),
+		grpc.WithIdleTimeout(0),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: peerBackoff},
+			MinConnectTimeout: peerConnect,
+		}),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: peerPing, Timeout: peerPingTimeout, PermitWithoutStream: true}),
+	}
+}
+
+// met reports whether a unit elsewhere has been reached and says that it serves.
+// It begins to connect when nobody has.
+func (p *peers) met(from, to string) (bool, error) {
+	c, err := p.open(from, to)
+	if err != nil {
+		return false, err
+	}
+	c.Connect()
+	return c.GetState() == connectivity.Ready, nil
 }
 
 func (p *peers) close() {
@@ -89,10 +160,29 @@ func (p *peers) close() {
 	p.conns = nil
 }
 
-// peerServiceConfig lets a call survive the restart of its peer.
-const peerServiceConfig = `{"methodConfig": [{"name": [{}], "retryPolicy": {
-	"maxAttempts": 4, "initialBackoff": "0.05s", "maxBackoff": "1s", "backoffMultiplier": 2,
-	"retryableStatusCodes": ["UNAVAILABLE"]}}]}`
+// peerRetries let a call survive the restart of its peer. What is passed on for a
+// client is the client's to retry.
+const (
+	peerRetries = `{"name": [{}], "retryPolicy": {
+		"maxAttempts": 4, "initialBackoff": "0.05s", "maxBackoff": "1s", "backoffMultiplier": 2,
+		"retryableStatusCodes": ["UNAVAILABLE"]}}`
+	noRetries = `{"name": [{}]}`
+)
+
+// within bounds each call by peerDeadline. A peer that let it pass is away, which
+// is another thing than a deadline of the caller's own.
+func within(unit string) grpc.UnaryClientInterceptor {
+	return func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+		bounded, cancel := context.WithTimeout(ctx, peerDeadline)
+		defer cancel()
+		err := invoke(bounded, method, req, reply, cc, opts...)
+		if err != nil && ctx.Err() == nil && errors.Is(bounded.Err(), context.DeadlineExceeded) {
+			return apierr.Unavailable(apierr.ReasonUnavailable, "a service behind this one does not answer, try again").
+				WithCause(fmt.Errorf("unit %s: %w", unit, err))
+		}
+		return err
+	}
+}
 
 // forward adds what travels along: the ids of the request under way and the
 // caller's verified token. Nothing else of what came from outside is passed on.

@@ -6,6 +6,7 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"maps"
@@ -13,6 +14,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -35,10 +37,14 @@ type Process struct {
 	opts   Options
 	units  []builtUnit
 	peers  *peers
+	router *router // nil when nothing is passed on
 	door   *grpc.ClientConn
 	tokens *authn.Verifier
 	health *health.Server
 	tls    *tls.Config
+	cas    *x509.CertPool // of peers; nil means those of the system
+
+	met atomic.Bool // the units elsewhere have been reached once
 
 	public   *grpc.Server // the port of clients
 	inner    *grpc.Server // the units' own calls, on loopback
@@ -98,6 +104,9 @@ func (p *Process) build(ctx context.Context) error {
 		return err
 	}
 	p.tls = conf
+	if p.cas, err = loadCAs(p.opts.TLS.CA); err != nil {
+		return err
+	}
 	trusted, err := p.unitKeys()
 	if err != nil {
 		return err
@@ -146,7 +155,7 @@ func (p *Process) unitKeys() (map[string]ed25519.PublicKey, error) {
 	for _, u := range p.opts.Units {
 		trusted[u.Name] = public
 	}
-	p.peers = &peers{key: key, now: p.opts.Now, address: p.peerAddress}
+	p.peers = &peers{key: key, now: p.opts.Now, place: p.place}
 	return trusted, nil
 }
 
@@ -171,12 +180,8 @@ func (p *Process) keySource() authn.KeySource {
 }
 
 func (p *Process) buildUnit(ctx context.Context, u Unit) error {
-	db := p.opts.DB(u.Name)
-	prepare := sqldb.Verify
-	if p.opts.Migrate {
-		prepare = sqldb.Migrate
-	}
-	if err := prepare(ctx, db, u.Migrations...); err != nil {
+	db, err := p.database(ctx, u)
+	if err != nil {
 		return err
 	}
 	parts, err := u.Build(ctx, Base{
@@ -210,23 +215,42 @@ func (p *Process) buildUnit(ctx context.Context, u Unit) error {
 	return nil
 }
 
-// peerAddress says where a unit is: here, or where the options say.
-func (p *Process) peerAddress(unit string) (string, credentials.TransportCredentials, error) {
-	if slices.ContainsFunc(p.opts.Units, func(u Unit) bool { return u.Name == unit }) {
-		return "passthrough:///" + p.innerListen.Addr().String(), loopbackCreds(), nil
+// database returns the database of a unit with its schema at this version.
+func (p *Process) database(ctx context.Context, u Unit) (*sqldb.DB, error) {
+	db := p.opts.DB(u.Name)
+	switch {
+	case len(u.Migrations) == 0:
+		return db, nil
+	case p.opts.Migrate:
+		return db, sqldb.Migrate(ctx, db, u.Migrations...)
+	default:
+		return db, sqldb.Verify(ctx, db, u.Migrations...)
+	}
+}
+
+// place says where a unit is: here, or where the options say.
+func (p *Process) place(unit string) (place, error) {
+	if p.opts.here(unit) {
+		return place{target: "passthrough:///" + p.innerListen.Addr().String(), creds: loopbackCreds()}, nil
 	}
 	addr, ok := p.opts.Peers[unit]
 	if !ok {
-		return "", nil, fmt.Errorf("unit %s is not in this process and has no address", unit)
+		return place{}, fmt.Errorf("unit %s is not in this process and has no address", unit)
 	}
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
-		return "", nil, fmt.Errorf("address of unit %s: %w", unit, err)
+		return place{}, fmt.Errorf("address of unit %s: %w", unit, err)
 	}
-	if ip := net.ParseIP(host); host == "localhost" || ip != nil && ip.IsLoopback() {
-		return "passthrough:///" + addr, loopbackCreds(), nil
+	at := place{target: "dns:///" + addr, creds: credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS12, RootCAs: p.cas}), remote: true}
+	ip := net.ParseIP(host)
+	loopback := host == "localhost" || ip != nil && ip.IsLoopback()
+	if loopback {
+		at.target = "passthrough:///" + addr // whichever of its addresses answers, not all of them
 	}
-	return "dns:///" + addr, credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS12}), nil
+	if p.cas == nil && (loopback || p.opts.AllowPlaintext) {
+		at.creds = loopbackCreds()
+	}
+	return at, nil
 }
 
 // Addr is the address of the gRPC port.
@@ -246,9 +270,11 @@ func (p *Process) HTTPAddr() string { return p.http.addr() }
 // OpsAddr is the address of the ops port, "" when there is none.
 func (p *Process) OpsAddr() string { return p.ops.addr() }
 
-// Ready reports why the process cannot answer yet: every unit that cannot.
+// Ready reports why the process cannot answer yet: every unit that cannot, and, from
+// the start on, every unit elsewhere that was not reached. One that goes away later
+// does not make this process unready: its calls say so, and the others go on.
 func (p *Process) Ready(ctx context.Context) error {
-	var errs []error
+	errs := p.meetPeers()
 	for _, u := range p.units {
 		if u.Ready == nil {
 			continue
@@ -258,6 +284,34 @@ func (p *Process) Ready(ctx context.Context) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// meetPeers returns what keeps the process from the units elsewhere that its own
+// cannot do without.
+func (p *Process) meetPeers() []error {
+	if p.met.Load() {
+		return nil
+	}
+	var errs []error
+	for _, u := range p.units {
+		from := u.Name
+		if u.Routes != nil {
+			from = nobody
+		}
+		for _, need := range u.Needs {
+			if p.opts.here(need) || p.opts.Peers[need] == "" {
+				continue
+			}
+			switch met, err := p.peers.met(from, need); {
+			case err != nil:
+				errs = append(errs, err)
+			case !met:
+				errs = append(errs, fmt.Errorf("unit %s: unit %s at %s has not been reached", u.Name, need, p.opts.Peers[need]))
+			}
+		}
+	}
+	p.met.Store(len(errs) == 0)
+	return errs
 }
 
 // Close frees everything. After Run it has nothing left to do.

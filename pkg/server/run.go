@@ -99,13 +99,17 @@ func (p *Process) WaitReady(ctx context.Context) error {
 	}
 }
 
-// watchHealth sets what grpc.health.v1 answers for each service and for the whole.
+// watchHealth sets what grpc.health.v1 answers for each unit and service, and for
+// the whole.
 func (p *Process) watchHealth(ctx context.Context) {
 	tick := time.NewTicker(readyEvery)
 	defer tick.Stop()
 	was := healthv1.HealthCheckResponse_UNKNOWN
 	for {
 		all := healthv1.HealthCheckResponse_SERVING
+		if len(p.meetPeers()) > 0 {
+			all = healthv1.HealthCheckResponse_NOT_SERVING
+		}
 		for _, u := range p.units {
 			state := healthv1.HealthCheckResponse_SERVING
 			if u.Ready != nil {
@@ -113,10 +117,12 @@ func (p *Process) watchHealth(ctx context.Context) {
 					state, all = healthv1.HealthCheckResponse_NOT_SERVING, healthv1.HealthCheckResponse_NOT_SERVING
 				}
 			}
+			p.health.SetServingStatus(u.Name, state) // what its peers look at
 			for _, svc := range u.services {
 				p.health.SetServingStatus(svc.desc.ServiceName, state)
 			}
 		}
+		p.router.health(p.health)
 		if all != was {
 			p.opts.Log.Info("health", zap.Stringer("status", all))
 		}

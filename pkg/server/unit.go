@@ -21,14 +21,20 @@ type Unit struct {
 	Name string
 
 	// Migrations of the unit's own tables and of those that the kit keeps for it.
-	// They have run before Build.
+	// They have run before Build. A unit without any has no database.
 	Migrations []sqldb.Migrations
+
+	// Needs are the units that this one cannot do without. Each is in the same
+	// process or in Options.Peers; the process is not ready before it has reached
+	// them once.
+	Needs []string
 
 	// Build makes the unit. It must not call a peer: nothing is served yet.
 	Build func(ctx context.Context, base Base) (*Parts, error)
 }
 
-// Base is what a process gives a unit. Every field is set.
+// Base is what a process gives a unit. Every field is set, but for DB of a unit
+// without migrations.
 type Base struct {
 	Log     *zap.Logger           // named after the unit
 	Metrics prometheus.Registerer // labels each metric with unit="…"
@@ -76,6 +82,11 @@ type Parts struct {
 	// Operations are the unit's long-running operations. The OperationService of
 	// the process answers for those of all units, by the prefix of the id.
 	Operations *operation.Store
+
+	// Routes are methods of other units that the process passes on to where they
+	// run, as they came: for the one unit that official clients know as the address
+	// of all. Nil for every other unit.
+	Routes *Routes
 
 	// HTTP is served on the HTTP port of the process. One unit at most has it.
 	HTTP http.Handler
