@@ -35,10 +35,10 @@ func (in *setSubject) plan(ctx context.Context, on *state) (plan, error) {
 	if err != nil {
 		return plan{}, err
 	}
-	switch old := states[in.subject]; {
-	case old == in.state:
+	switch states[in.subject] {
+	case in.state:
 		return plan{}, nil
-	case old == stateDeleted:
+	case stateDeleted:
 		return plan{}, errSubjectDeleted.Withf("%s:%s is deleted", in.subject.Type, in.subject.ID)
 	}
 	var changes []*accessv1.Change

@@ -32,6 +32,7 @@ const operationPrefix = "oab"
 func Unit() server.Unit {
 	return server.Unit{
 		Name:       Name,
+		Needs:      []string{"identity"},
 		Migrations: []sqldb.Migrations{Migrations(), operation.Migrations(Name), audit.Migrations(Name), secret.Migrations(Name)},
 		Build: func(ctx context.Context, base server.Base) (*server.Parts, error) {
 			s, err := New(ctx, base)

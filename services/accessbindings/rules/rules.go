@@ -88,10 +88,10 @@ func May(d Delta, holds Holds) error {
 	return nil
 }
 
-// AS-1, AS-2, AS-8: giving and taking roles needs the permission to update the
-// access bindings of the resource, on it or above. The call's door asks for it
-// before; it is asked again on the state that the change is made on, so that
-// nobody grants anything after the end of their own grant was acknowledged.
+// MayManage is AS-1, AS-2, AS-8: giving and taking roles needs the permission to
+// update the access bindings of the resource, on it or above. The call's door asks
+// for it before; it is asked again on the state that the change is made on, so
+// that nobody grants anything after the end of their own grant was acknowledged.
 func MayManage(permission string, holds Holds) error {
 	if !holds(permission) {
 		return errManage
@@ -156,10 +156,10 @@ func atHome(d Delta) error {
 	return nil
 }
 
-// OW-1, OW-2, OW-3, OW-4: a resource that has an owner keeps one. before and after
-// count the owners that stay, which leaves out whoever's ownership ends by itself.
-// A resource that had none is not held up, nor one that an owner role is only set
-// on for what is below it (AS-14).
+// OwnerRemains is OW-1, OW-2, OW-3, OW-4: a resource that has an owner keeps one.
+// before and after count the owners that stay, which leaves out whoever's ownership
+// ends by itself. A resource that had none is not held up, nor one that an owner
+// role is only set on for what is below it (AS-14).
 func OwnerRemains(r Role, resourceType string, before, after int) error {
 	if r.Owns == resourceType && r.Owns != "" && after == 0 && before > 0 {
 		return errLastOwner.Withf("the last holder of the role %s cannot lose it", r.ID)
@@ -167,8 +167,8 @@ func OwnerRemains(r Role, resourceType string, before, after int) error {
 	return nil
 }
 
-// SU-5: type and id agree. Reserved ids go with the type system, and it with
-// none but them.
+// Form is SU-5: type and id agree. Reserved ids go with the type system, and it
+// with none but them.
 func Form(s Subject) error {
 	_, _, reserved := Container(s.ID)
 	reserved = reserved || Public(s.ID)
@@ -187,8 +187,8 @@ func Form(s Subject) error {
 	return nil
 }
 
-// SU-6: the lengths that a binding may have, for those who do not come through
-// the validated door.
+// Lengths is SU-6: those that a binding may have, for who does not come through the
+// validated door.
 func Lengths(role string, s Subject, resourceID string) error {
 	const maxSubject, maxRole, maxResource = 100, 64, 64
 	if len(s.Type) > maxSubject || len(s.ID) > maxSubject || len(role) > maxRole || len(resourceID) > maxResource {
@@ -197,12 +197,12 @@ func Lengths(role string, s Subject, resourceID string) error {
 	return nil
 }
 
-// SU-3, PG-1, PG-2: the public groups. allUsers stands for the same subjects as
-// allAuthenticatedUsers.
+// Public is SU-3, PG-1, PG-2: the public groups. allUsers stands for the same
+// subjects as allAuthenticatedUsers.
 func Public(id string) bool { return id == "allAuthenticatedUsers" || id == "allUsers" }
 
-// SU-3: the container of a system group, from group:organization:<id>:users and
-// its siblings for federations and user pools.
+// Container is SU-3: the container of a system group, from
+// group:organization:<id>:users and its siblings for federations and user pools.
 func Container(id string) (typ, containerID string, ok bool) {
 	parts := strings.Split(id, ":")
 	if len(parts) != 4 || parts[0] != "group" || parts[2] == "" || parts[3] != "users" {
@@ -215,8 +215,8 @@ func Container(id string) (typ, containerID string, ok bool) {
 // containerTypes are the containers that make a system group, by their word in its id.
 var containerTypes = map[string]string{"organization": Organization, "federation": Federation, "userpool": UserPool}
 
-// SU-3: the id of the system group of a container, Container backwards; ok is
-// false for a type that makes none.
+// SystemGroup is SU-3: the id of the system group of a container, Container
+// backwards; ok is false for a type that makes none.
 func SystemGroup(typ, containerID string) (id string, ok bool) {
 	for word, t := range containerTypes {
 		if t == typ {
@@ -226,11 +226,11 @@ func SystemGroup(typ, containerID string) (id string, ok bool) {
 	return "", false
 }
 
-// AS-18: the primitive roles, from the narrowest to the widest.
+// Primitive is AS-18: the primitive roles, from the narrowest to the widest.
 var Primitive = []string{"auditor", "viewer", "editor", "admin"}
 
-// PG-4: a warning, not a refusal: editor or admin for a public or system group.
-// "" when there is nothing to warn of.
+// Warning is PG-4: a warning, not a refusal: editor or admin for a public or system
+// group. "" when there is nothing to warn of.
 func Warning(d Delta) string {
 	if !d.Add || d.Subject.Type != System || slices.Index(Primitive, d.Role.ID) < 2 {
 		return ""
@@ -252,8 +252,9 @@ type Wish struct {
 	Add bool
 }
 
-// AB-6: a pair named twice counts once, a pair both added and removed is refused.
-// The index of the wish that contradicts an earlier one comes with the error.
+// Distinct is AB-6: a pair named twice counts once, a pair both added and removed
+// is refused. The index of the wish that contradicts an earlier one comes with the
+// error.
 func Distinct(wishes []Wish) (kept []int, at int, err error) {
 	seen := make(map[Pair]bool, len(wishes))
 	for i, w := range wishes {
