@@ -54,7 +54,12 @@ func TestKill(t *testing.T) {
 		for round := range rounds(t) {
 			now := w.writers(t, round, random)
 			w.writeUntil(t, now, time.Duration(200+random.IntN(800))*time.Millisecond, s.kill)
-			w.server.start()
+			if round%3 == 2 { // once more, while it picks up the pieces
+				s.launch()
+				time.Sleep(time.Duration(random.IntN(150)) * time.Millisecond)
+				s.kill()
+			}
+			s.start()
 			w.connect(t)
 			all = append(all, now...)
 			w.each(t, all, (*writer).verify)

@@ -66,6 +66,12 @@ var ready = regexp.MustCompile(`^bindery ready grpc=(\S+) http=(\S+) ops=(\S+)$`
 // start starts the process and waits until it says that it is ready.
 func (s *server) start() {
 	s.t.Helper()
+	s.await(s.launch())
+}
+
+// launch starts the process. The parts of its ready line will be sent.
+func (s *server) launch() <-chan []string {
+	s.t.Helper()
 	args := []string{"serve", "all", "--data-dir", s.dataDir, "--listen", s.grpc, "--http", s.http, "--ops", s.ops}
 	if s.databaseURL != "" {
 		args = append(args, "--database-url", s.databaseURL)
@@ -86,6 +92,12 @@ func (s *server) start() {
 		readReady(out, lines)
 		exited <- cmd.Wait()
 	}(s.cmd, s.exited)
+	return lines
+}
+
+// await waits for the ready line.
+func (s *server) await(lines <-chan []string) {
+	s.t.Helper()
 	select {
 	case addresses, ok := <-lines:
 		if !ok {
