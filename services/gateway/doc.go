@@ -7,6 +7,11 @@
 // token and without any credential of the gateway, so that a caller over REST
 // passes the same chain and can do exactly what it can do over gRPC.
 //
+// Where units run as processes of their own the gateway is the address of all: it
+// passes a gRPC call to the unit that owns its service, unread and with the
+// caller's own token, and the answer back as it came (routes.go). Methods that are
+// for units alone are not reached through it.
+//
 // Only a few request headers travel on (rest.go, forwardedHeaders); none of
 // them but authorization has a say in who the caller is.
 package gateway

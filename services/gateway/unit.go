@@ -14,7 +14,7 @@ import (
 
 // Unit is the gateway.
 func Unit() server.Unit {
-	return server.Unit{Name: "gateway", Build: build}
+	return server.Unit{Name: "gateway", Needs: []string{accessBindings, identity, resourceManager}, Build: build}
 }
 
 func build(ctx context.Context, base server.Base) (*server.Parts, error) {
@@ -31,6 +31,7 @@ func build(ctx context.Context, base server.Base) (*server.Parts, error) {
 		Register: func(r grpc.ServiceRegistrar) {
 			endpointpb.RegisterApiEndpointServiceServer(r, &endpoints{address: base.Address})
 		},
-		HTTP: mux,
+		Routes: &routes,
+		HTTP:   mux,
 	}, nil
 }

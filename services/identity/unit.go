@@ -29,6 +29,7 @@ const firstEpoch = 1
 func Unit() server.Unit {
 	return server.Unit{
 		Name:       Name,
+		Needs:      []string{"accessbindings"},
 		Migrations: []sqldb.Migrations{Migrations(), jobs.Migrations(Name), audit.Migrations(Name)},
 		Build: func(ctx context.Context, base server.Base) (*server.Parts, error) {
 			s, err := New(ctx, base)

@@ -32,7 +32,8 @@ func Unit() server.Unit { return Config{}.Unit() }
 // Unit is the resource manager.
 func (c Config) Unit() server.Unit {
 	return server.Unit{
-		Name: Name,
+		Name:  Name,
+		Needs: []string{"accessbindings", "identity"},
 		Migrations: []sqldb.Migrations{
 			Migrations(), operation.Migrations(Name), jobs.Migrations(Name), audit.Migrations(Name), secret.Migrations(Name),
 		},
