@@ -36,10 +36,10 @@ func newWorld(t testing.TB) *world {
 	w.clock.Store(time.Date(2026, 3, 1, 12, 0, 0, 500, time.UTC).UnixNano())
 	w.epoch.Store(7)
 	w.key = newKey("k1")
-	w.keys = func() ([]Key, error) { return []Key{public("k1", w.key)}, nil }
+	w.keys = func() ([]Key, error) { return []Key{w.public("k1", w.key)}, nil }
 	w.issuer = &Issuer{Key: func() SigningKey { return SigningKey{ID: "k1", Private: w.key} }, Epoch: w.epoch.Load, Now: w.now}
 	source := KeySourceFunc(func(context.Context) ([]Key, error) { w.reads.Add(1); return w.keys() })
-	w.verifier = NewVerifier(source, w.epoch.Load, w.now)
+	w.verifier = NewVerifier(source, w.now)
 	return w
 }
 
@@ -47,8 +47,8 @@ func newKey(seed string) ed25519.PrivateKey {
 	return ed25519.NewKeyFromSeed([]byte(fmt.Sprintf("%-32s", seed)))
 }
 
-func public(id string, k ed25519.PrivateKey) Key {
-	return Key{ID: id, Public: k.Public().(ed25519.PublicKey)}
+func (w *world) public(id string, k ed25519.PrivateKey) Key {
+	return Key{ID: id, Public: k.Public().(ed25519.PublicKey), Epoch: w.epoch.Load()}
 }
 
 func (w *world) now() time.Time          { return time.Unix(0, w.clock.Load()) }
@@ -235,11 +235,23 @@ func TestExpiryIsJudgedEachTime(t *testing.T) {
 			t.Errorf("after %v more: %q, want %q", step.after, got, step.reason)
 		}
 	}
-	w = newWorld(t)
-	tok = w.token(t).Text
+}
+
+// A verifier that goes on running while the store is restored takes the tokens of
+// the new line at once, and none of the old one from then on.
+func TestNewEpoch(t *testing.T) {
+	w := newWorld(t)
+	old := w.token(t).Text
+	if got := w.reason(old); got != "" {
+		t.Fatalf("before: %q", got)
+	}
 	w.epoch.Store(8)
-	if got := w.reason(tok); got != apierr.ReasonTokenInvalid {
-		t.Errorf("new epoch: %q", got)
+	w.advance(2 * refreshPause)
+	if got := w.reason(w.token(t).Text); got != "" {
+		t.Errorf("a token of the new epoch: %q", got)
+	}
+	if got := w.reason(old); got != apierr.ReasonTokenInvalid {
+		t.Errorf("a token of the old epoch: %q", got)
 	}
 }
 
@@ -271,7 +283,7 @@ func TestKeysAreReadWhenNeeded(t *testing.T) {
 	}
 	// A new key is found by the first token that names it.
 	second := newKey("k2")
-	w.keys = func() ([]Key, error) { return []Key{public("k2", second), public("k1", w.key)}, nil }
+	w.keys = func() ([]Key, error) { return []Key{w.public("k2", second), w.public("k1", w.key)}, nil }
 	w.issuer.Key = func() SigningKey { return SigningKey{ID: "k2", Private: second} }
 	w.advance(2 * refreshPause)
 	if got := w.reason(w.token(t).Text); got != "" {

@@ -28,6 +28,9 @@ const (
 type Key struct {
 	ID     string
 	Public ed25519.PublicKey
+	// Epoch is the store's. Tokens of another one are void: what they were issued
+	// for may be gone with a restored backup.
+	Epoch int64
 }
 
 // KeySource reads the keys with which unexpired tokens may be signed.
@@ -46,7 +49,6 @@ func (f KeySourceFunc) SigningKeys(ctx context.Context) ([]Key, error) { return 
 // allocation. Safe for concurrent use.
 type Verifier struct {
 	source KeySource
-	epoch  func() int64
 	now    func() time.Time
 	cache  cache[verified]
 
@@ -56,7 +58,7 @@ type Verifier struct {
 }
 
 type keySet struct {
-	byID   map[string]ed25519.PublicKey
+	byID   map[string]Key
 	readAt time.Time
 	err    error // of the last reading; byID is then of the one before
 }
@@ -70,10 +72,10 @@ type verified struct {
 }
 
 // NewVerifier returns a Verifier that reads keys from source at first need, each
-// minute, and when a token names an unknown key, but never twice in a second.
-// epoch is the store's; tokens of another one are void. A nil epoch accepts all.
-func NewVerifier(source KeySource, epoch func() int64, now func() time.Time) *Verifier {
-	v := &Verifier{source: source, epoch: epoch, now: now}
+// minute, and when a token names an unknown key or another epoch, but never twice
+// in a second.
+func NewVerifier(source KeySource, now func() time.Time) *Verifier {
+	v := &Verifier{source: source, now: now}
 	v.cache.limit = cachedTokens
 	v.keys.Store(new(keySet))
 	return v
@@ -94,11 +96,8 @@ func (v *Verifier) Verify(ctx context.Context, token string) (*Principal, error)
 	if now.Unix() >= t.expires {
 		return nil, errExpired
 	}
-	if v.epoch != nil && v.epoch() != t.epoch {
-		return nil, errInvalid.WithMeta("cause", "epoch")
-	}
 	if hit { // the key may have been withdrawn since
-		_, err := v.key(ctx, t.keyID, now)
+		_, err := v.key(ctx, t.keyID, t.epoch, now)
 		return t.principal, err
 	}
 	v.cache.put(token, t, t.expires, now.Unix())
@@ -133,7 +132,7 @@ func (v *Verifier) verify(ctx context.Context, token string, now time.Time) (ver
 	case c.GetExpiresAt()-c.GetIssuedAt() > int64(MaxTokenLife/time.Second):
 		return verified{}, errInvalid.WithCause(fmt.Errorf("lives longer than %v", MaxTokenLife))
 	}
-	key, err := v.key(ctx, c.GetKeyId(), now)
+	key, err := v.key(ctx, c.GetKeyId(), c.GetEpoch(), now)
 	if err != nil {
 		return verified{}, err
 	}
@@ -147,13 +146,14 @@ func (v *Verifier) verify(ctx context.Context, token string, now time.Time) (ver
 	}, nil
 }
 
-// key returns the public key of that id. An unknown one makes the caller wait
-// for a reading of the source; keys that are merely old are read again beside it.
-func (v *Verifier) key(ctx context.Context, id string, now time.Time) (ed25519.PublicKey, error) {
+// key returns the public key of that id, for tokens of that epoch. One that is not
+// known makes the caller wait for a reading of the source; keys that are merely old
+// are read again beside it.
+func (v *Verifier) key(ctx context.Context, id string, epoch int64, now time.Time) (ed25519.PublicKey, error) {
 	set := v.keys.Load()
 	key, ok := set.byID[id]
 	switch {
-	case !ok:
+	case !ok || key.Epoch != epoch:
 		set = v.read(ctx, set)
 		key, ok = set.byID[id]
 	case now.Sub(set.readAt) >= refreshEvery && v.renewing.CompareAndSwap(false, true):
@@ -163,10 +163,12 @@ func (v *Verifier) key(ctx context.Context, id string, now time.Time) (ed25519.P
 		}()
 	}
 	switch {
-	case ok:
-		return key, nil
+	case ok && key.Epoch == epoch:
+		return key.Public, nil
 	case set.err != nil:
 		return nil, apierr.Unavailable(apierr.ReasonUnavailable, "the signing keys cannot be read, try again").WithCause(set.err)
+	case ok:
+		return nil, errInvalid.WithMeta("cause", "epoch")
 	default:
 		return nil, errInvalid.WithCause(fmt.Errorf("unknown key"))
 	}
@@ -187,10 +189,10 @@ func (v *Verifier) read(ctx context.Context, old *keySet) *keySet {
 	keys, err := v.source.SigningKeys(ctx)
 	next := &keySet{byID: set.byID, readAt: v.now(), err: err}
 	if err == nil {
-		next.byID = make(map[string]ed25519.PublicKey, len(keys))
+		next.byID = make(map[string]Key, len(keys))
 		for _, k := range keys {
 			if len(k.Public) == ed25519.PublicKeySize {
-				next.byID[k.ID] = k.Public
+				next.byID[k.ID] = k
 			}
 		}
 	}

@@ -59,8 +59,6 @@ type Options struct {
 	// Keys reads the keys that sign IAM tokens; nil means the SigningKeyService of
 	// the unit identity.
 	Keys authn.KeySource
-	// Epoch is that of the store, nil accepts tokens of all.
-	Epoch func() int64
 
 	// MaxCalls bounds the calls under way at once over the public port; those on top
 	// are refused (OVERLOADED), checks only beyond four times as many. 0 means 1024.
@@ -71,8 +69,8 @@ type Options struct {
 	DrainFor time.Duration
 }
 
-// validate reports everything that is wrong with the options.
-func (o *Options) validate() error {
+// Validate reports everything that is wrong with the options. New does so too.
+func (o *Options) Validate() error {
 	var errs []error
 	missing := func(what string, is bool) {
 		if is {

@@ -85,7 +85,7 @@ func New(ctx context.Context, opts Options) (*Process, error) {
 	opts.Now = cmpFunc(opts.Now, time.Now)
 	opts.DrainFor = cmp.Or(opts.DrainFor, 10*time.Second)
 	opts.MaxCalls = cmp.Or(opts.MaxCalls, defaultMaxCalls)
-	if err := opts.validate(); err != nil {
+	if err := opts.Validate(); err != nil {
 		return nil, err
 	}
 	p := &Process{opts: opts, health: health.NewServer()}
@@ -120,7 +120,7 @@ func (p *Process) build(ctx context.Context) error {
 	if p.innerListen, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 		return fmt.Errorf("listen for units: %w", err)
 	}
-	p.tokens = authn.NewVerifier(p.keySource(), p.opts.Epoch, p.opts.Now)
+	p.tokens = authn.NewVerifier(p.keySource(), p.opts.Now)
 	for _, u := range p.opts.Units {
 		if err := p.buildUnit(ctx, u); err != nil {
 			return fmt.Errorf("unit %s: %w", u.Name, err)
@@ -173,7 +173,7 @@ func (p *Process) keySource() authn.KeySource {
 		}
 		keys := make([]authn.Key, len(resp.GetKeys()))
 		for i, k := range resp.GetKeys() {
-			keys[i] = authn.Key{ID: k.GetId(), Public: k.GetPublicKey()}
+			keys[i] = authn.Key{ID: k.GetId(), Public: k.GetPublicKey(), Epoch: resp.GetEpoch()}
 		}
 		return keys, nil
 	})

@@ -25,6 +25,10 @@ func Migrations() sqldb.Migrations {
 // database or the transaction of a write. Nothing is cached.
 type store struct{ db *sqldb.DB }
 
+// EpochTable holds the head of the unit's store in one row, columns revision and
+// epoch.
+const EpochTable = "access_revision"
+
 // head is the newest revision and the line of the store that it belongs to. A
 // restored backup continues in another epoch.
 type head struct{ Revision, Epoch int64 }

@@ -37,12 +37,16 @@ const (
 	keyRetired = "RETIRED"
 )
 
-// keyRing is the keys that sign IAM tokens.
+// keyRing is the keys that sign IAM tokens, and the epoch in which they do.
 type keyRing struct {
 	db     *sqldb.DB
 	now    func() time.Time
 	active atomic.Pointer[authn.SigningKey]
+	line   atomic.Int64 // the epoch; 0 before open
 }
+
+// EpochTable holds the epoch of the unit's store in one row, column epoch.
+const EpochTable = "identity_epoch"
 
 // publicKey is a key as it is handed out.
 type publicKey struct {
@@ -58,6 +62,9 @@ func (k *keyRing) signing() authn.SigningKey {
 	}
 	return authn.SigningKey{}
 }
+
+// epoch returns the epoch of the store; 0 before open.
+func (k *keyRing) epoch() int64 { return k.line.Load() }
 
 // open makes the first two keys if there are none, and loads the active one.
 func (k *keyRing) open(ctx context.Context) error {
@@ -81,8 +88,10 @@ func (k *keyRing) open(ctx context.Context) error {
 func (k *keyRing) follow(ctx context.Context) error {
 	var key authn.SigningKey
 	var private []byte
+	var epoch int64
 	err := k.db.QueryRowContext(ctx, `
-		SELECT id, private_key FROM identity_signing_keys WHERE state = $1`, keyActive).Scan(&key.ID, &private)
+		SELECT k.id, k.private_key, e.epoch FROM identity_signing_keys k CROSS JOIN identity_epoch e WHERE k.state = $1`, keyActive).
+		Scan(&key.ID, &private, &epoch)
 	if err != nil {
 		return fmt.Errorf("read signing key: %w", err)
 	}
@@ -90,6 +99,7 @@ func (k *keyRing) follow(ctx context.Context) error {
 		return fmt.Errorf("read signing key: %s has %d bytes", key.ID, len(private))
 	}
 	key.Private = private
+	k.line.Store(epoch)
 	k.active.Store(&key)
 	return nil
 }
@@ -180,7 +190,7 @@ func (s *signingKeys) ListSigningKeys(ctx context.Context, _ *identityv1.ListSig
 	if err != nil {
 		return nil, err
 	}
-	resp := new(identityv1.ListSigningKeysResponse)
+	resp := &identityv1.ListSigningKeysResponse{Epoch: s.keys.epoch()}
 	for _, k := range keys {
 		resp.Keys = append(resp.Keys, &identityv1.SigningKey{Id: k.id, PublicKey: k.public, CreatedAt: timestamppb.New(k.createdAt)})
 	}

@@ -22,9 +22,6 @@ import (
 // Name of the unit, of its schema, and in the names of its kit tables.
 const Name = "identity"
 
-// firstEpoch is the epoch of a store that no failover has replaced.
-const firstEpoch = 1
-
 // Unit is identity.
 func Unit() server.Unit {
 	return server.Unit{
@@ -67,7 +64,7 @@ func New(ctx context.Context, base server.Base) (*Service, error) {
 	if err := s.keys.open(ctx); err != nil {
 		return nil, err
 	}
-	s.issuer = &authn.Issuer{Key: s.keys.signing, Epoch: func() int64 { return firstEpoch }, Now: base.Now}
+	s.issuer = &authn.Issuer{Key: s.keys.signing, Epoch: s.keys.epoch, Now: base.Now}
 	jobs.Register(s.jobs, jobRegister, s.register)
 	jobs.Register(s.jobs, jobRevoke, s.revoke)
 	return s, nil

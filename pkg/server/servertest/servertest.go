@@ -106,7 +106,7 @@ func (w *World) issue(o *server.Options, now func() time.Time) {
 		Now:   now,
 	}
 	o.Keys = authn.KeySourceFunc(func(context.Context) ([]authn.Key, error) {
-		return []authn.Key{{ID: "servertest", Public: public}}, nil
+		return []authn.Key{{ID: "servertest", Public: public, Epoch: 1}}, nil
 	})
 }
 

@@ -64,7 +64,10 @@ func (*ListSigningKeysRequest) Descriptor() ([]byte, []int) {
 type ListSigningKeysResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The keys, newest first.
-	Keys          []*SigningKey `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	Keys []*SigningKey `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	// Epoch of the store, as in the claims of the tokens that are good: those of
+	// another one were issued before a backup was restored.
+	Epoch         int64 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -104,6 +107,13 @@ func (x *ListSigningKeysResponse) GetKeys() []*SigningKey {
 		return x.Keys
 	}
 	return nil
+}
+
+func (x *ListSigningKeysResponse) GetEpoch() int64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
 }
 
 // SigningKey is the public half of a key that signs IAM tokens.
@@ -175,9 +185,10 @@ var File_bindery_identity_v1_signing_key_service_proto protoreflect.FileDescript
 const file_bindery_identity_v1_signing_key_service_proto_rawDesc = "" +
 	"\n" +
 	"-bindery/identity/v1/signing_key_service.proto\x12\x13bindery.identity.v1\x1a\x1bbindery/authz/v1/rule.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x18\n" +
-	"\x16ListSigningKeysRequest\"N\n" +
+	"\x16ListSigningKeysRequest\"d\n" +
 	"\x17ListSigningKeysResponse\x123\n" +
-	"\x04keys\x18\x01 \x03(\v2\x1f.bindery.identity.v1.SigningKeyR\x04keys\"v\n" +
+	"\x04keys\x18\x01 \x03(\v2\x1f.bindery.identity.v1.SigningKeyR\x04keys\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x03R\x05epoch\"v\n" +
 	"\n" +
 	"SigningKey\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
