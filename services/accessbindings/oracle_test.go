@@ -207,19 +207,20 @@ func (o *oracle) play(steps []checkertest.Step) {
 	o.t.Helper()
 	for _, s := range steps {
 		if err := o.step(s); err != nil && !o.outlived(s, err) {
-			o.t.Fatalf("%+v: %v", s, err)
+			o.t.Fatalf("%+v: %v; the world:\n%s", s, err, (&checkertest.Scenario{World: *o.gen.World}).YAML())
 		}
 	}
 }
 
-// outlived reports a refusal that says what the world says too: a service account
-// or group ends with its resource.
+// outlived reports a refusal that says what the world says too: a deleted subject
+// gets nothing new, and a service account or group ends with its resource.
 func (o *oracle) outlived(s checkertest.Step, err error) bool {
 	reason := apierr.ReasonOf(err)
 	removed := slices.ContainsFunc(o.gen.World.Resources, func(r checkertest.Resource) bool {
 		return r.Removed && r.Name.ID() == s.Subject.ID()
 	})
-	return removed && (reason == "SUBJECT_DELETED" || reason == ReasonSubjectNotFound)
+	deleted := slices.Contains(o.gen.World.Subjects, checkertest.Subject{Name: s.Subject, State: "deleted"})
+	return (removed || deleted) && (reason == "SUBJECT_DELETED" || reason == ReasonSubjectNotFound)
 }
 
 func (o *oracle) step(s checkertest.Step) error {
