@@ -26,8 +26,8 @@ type storeFlags struct {
 	DatabaseURL string `placeholder:"URL" env:"DATABASE_URL" help:"postgres:// URL of the database; SQLite in the data directory when empty."`
 }
 
-// stores opens the database of each unit: a schema of its own on PostgreSQL, one
-// SQLite file for all.
+// stores are the databases of the units that have tables: a schema of its own for
+// each on PostgreSQL, one SQLite file for all.
 type stores struct {
 	byUnit map[string]*sqldb.DB
 }
@@ -39,6 +39,9 @@ func (f storeFlags) open(ctx context.Context, units []server.Unit) (*stores, err
 	s := &stores{byUnit: make(map[string]*sqldb.DB, len(units))}
 	var shared *sqldb.DB
 	for _, u := range units {
+		if len(u.Migrations) == 0 { // it has no tables
+			continue
+		}
 		if f.DatabaseURL == "" && shared != nil {
 			s.byUnit[u.Name] = shared
 			continue
@@ -59,6 +62,7 @@ func (f storeFlags) open(ctx context.Context, units []server.Unit) (*stores, err
 	return s, nil
 }
 
+// db returns the database of a unit, nil for a unit without tables.
 func (s *stores) db(unit string) *sqldb.DB { return s.byUnit[unit] }
 
 func (s *stores) close() error {
@@ -80,38 +84,24 @@ type serveCommand struct {
 	HTTP      string `name:"http" default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Address of REST (${default})."`
 	Ops       string `default:"127.0.0.1:9090" placeholder:"HOST:PORT" help:"Address of metrics and health (${default})."`
 	Advertise string `placeholder:"HOST:PORT" help:"Address of gRPC that clients are told; the one listened on when empty."`
-	TLSCert   string `name:"tls-cert" type:"existingfile" placeholder:"FILE" help:"Certificate chain, PEM; made for localhost in the data directory when empty."`
-	TLSKey    string `name:"tls-key" type:"existingfile" placeholder:"FILE" help:"Key of the certificate, PEM."`
-	LogLevel  string `default:"info" enum:"debug,info,warn,error" help:"Least level that is logged, to standard error (${default})."`
-	Demo      bool   `help:"Make a demo world, unless it is there, and print what to try."`
+	TLSCert   string `name:"tls-cert" placeholder:"FILE" help:"Certificate chain, PEM; made for localhost in the data directory when empty."`
+	TLSKey    string `name:"tls-key" placeholder:"FILE" help:"Key of the certificate, PEM."`
+	splitFlags
+	LogLevel string `default:"info" enum:"debug,info,warn,error" help:"Least level that is logged, to standard error (${default})."`
+	Demo     bool   `help:"Make a demo world, unless it is there, and print what to try."`
 }
 
 // Run serves until ctx ends. Ready is a line on out.
 func (c serveCommand) Run(ctx context.Context, out io.Writer) error {
-	chosen, err := choose(c.Units)
+	var dbs *stores
+	opts, err := c.options(func(unit string) *sqldb.DB { return dbs.db(unit) })
 	if err != nil {
 		return err
 	}
-	cat, err := catalog.Load()
-	if err != nil {
-		return fmt.Errorf("role catalogue: %w", err)
-	}
-	logger, err := log.New(c.LogLevel)
-	if err != nil {
+	if dbs, err = c.open(ctx, opts.Units); err != nil {
 		return err
 	}
-	dbs, err := c.open(ctx, chosen)
-	if err != nil {
-		return err
-	}
-	metrics := prometheus.NewRegistry()
-	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	process, err := server.New(ctx, server.Options{
-		Units: chosen, Catalog: cat, Log: logger, Metrics: metrics,
-		DB: dbs.db, Migrate: len(chosen) == len(units()),
-		DataDir: c.DataDir, Listen: c.Listen, HTTP: c.HTTP, Ops: c.Ops, Advertise: c.Advertise,
-		TLS: server.CertFiles{Cert: c.TLSCert, Key: c.TLSKey},
-	})
+	process, err := server.New(ctx, opts)
 	if err != nil {
 		return errors.Join(err, dbs.close())
 	}
@@ -119,6 +109,32 @@ func (c serveCommand) Run(ctx context.Context, out io.Writer) error {
 	group.Go(func() error { return process.Run(ctx) })
 	group.Go(func() error { return c.announce(running, process, out) })
 	return errors.Join(group.Wait(), dbs.close())
+}
+
+// options are those of the process, found to be good before anything is touched.
+func (c serveCommand) options(db func(unit string) *sqldb.DB) (server.Options, error) {
+	chosen, err := choose(c.Units)
+	if err != nil {
+		return server.Options{}, err
+	}
+	cat, err := catalog.Load()
+	if err != nil {
+		return server.Options{}, fmt.Errorf("role catalogue: %w", err)
+	}
+	logger, err := log.New(c.LogLevel)
+	if err != nil {
+		return server.Options{}, err
+	}
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	opts := server.Options{
+		Units: chosen, Catalog: cat, Log: logger, Metrics: metrics,
+		DB: db, Migrate: len(chosen) == len(units()),
+		DataDir: c.DataDir, Listen: c.Listen, HTTP: c.HTTP, Ops: c.Ops, Advertise: c.Advertise,
+		TLS: server.CertFiles{Cert: c.TLSCert, Key: c.TLSKey},
+	}
+	err = c.set(&opts)
+	return opts, errors.Join(err, opts.Validate())
 }
 
 // announce says on out that the process is ready, and shows the demo world.
@@ -152,19 +168,7 @@ func choose(names []string) ([]server.Unit, error) {
 		}
 		chosen = append(chosen, all[i])
 	}
-	return chosen, complete(chosen)
-}
-
-// complete refuses a choice of units that could not answer: each needs those that
-// say who a caller is and what it may do.
-func complete(chosen []server.Unit) error {
-	have := unitNames(chosen)
-	for _, needed := range []string{"accessbindings", "identity"} {
-		if !slices.Contains(have, needed) {
-			return fmt.Errorf("the units %s cannot be served without %s in the same process", strings.Join(have, ", "), needed)
-		}
-	}
-	return nil
+	return chosen, nil
 }
 
 func unitNames(units []server.Unit) []string {
@@ -175,16 +179,29 @@ func unitNames(units []server.Unit) []string {
 	return names
 }
 
-type migrateCommand struct{ storeFlags }
+type migrateCommand struct {
+	Units []string `arg:"" optional:"" name:"unit" help:"Names of units; all when empty."`
+	storeFlags
+}
 
-// Run migrates every unit.
+// Run migrates the units, each by what the URL's role may do.
 func (c migrateCommand) Run(ctx context.Context, out io.Writer) error {
-	dbs, err := c.open(ctx, units())
+	if len(c.Units) == 0 {
+		c.Units = []string{"all"}
+	}
+	chosen, err := choose(c.Units)
+	if err != nil {
+		return err
+	}
+	dbs, err := c.open(ctx, chosen)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = dbs.close() }() // what was committed stays
-	for _, u := range units() {
+	for _, u := range chosen {
+		if len(u.Migrations) == 0 {
+			continue
+		}
 		if err := sqldb.Migrate(ctx, dbs.db(u.Name), u.Migrations...); err != nil {
 			return fmt.Errorf("unit %s: %w", u.Name, err)
 		}
