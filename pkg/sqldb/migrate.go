@@ -98,10 +98,8 @@ func prepare(ctx context.Context, db *DB) error {
 		if err := Lock(ctx, db, tx, "bindery migrations"); err != nil {
 			return err
 		}
-		if db.schema != "" {
-			if _, err := tx.ExecContext(ctx, `CREATE SCHEMA IF NOT EXISTS `+pgx.Identifier{db.schema}.Sanitize()); err != nil {
-				return err
-			}
+		if err := makeSchema(ctx, db, tx); err != nil {
+			return err
 		}
 		_, err := tx.ExecContext(ctx, expand(db.engine, "", `
 			CREATE TABLE IF NOT EXISTS schema_versions (
@@ -111,6 +109,21 @@ func prepare(ctx context.Context, db *DB) error {
 			) {{strict}}`))
 		return err
 	})
+}
+
+// makeSchema makes the schema unless it is there. IF NOT EXISTS would not do: it
+// asks for the right to make schemas first, and a unit's own role has it not.
+func makeSchema(ctx context.Context, db *DB, tx *sql.Tx) error {
+	if db.schema == "" {
+		return nil
+	}
+	var there bool
+	err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1)`, db.schema).Scan(&there)
+	if err != nil || there {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `CREATE SCHEMA `+pgx.Identifier{db.schema}.Sanitize())
+	return err
 }
 
 func (m Migrations) run(ctx context.Context, db *DB, steps []string) error {
