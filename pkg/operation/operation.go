@@ -88,6 +88,15 @@ func (o Operation) Err() error {
 	return e
 }
 
+// Answer is what a call answers that made the operation, now or the time before:
+// the public message, or the error of one that has failed.
+func (o Operation) Answer() (*operationpb.Operation, error) {
+	if err := o.Err(); err != nil {
+		return nil, err
+	}
+	return o.Proto(), nil
+}
+
 // pack puts a message into an Any; nil stays nil.
 func pack(m proto.Message) (*anypb.Any, error) {
 	if m == nil {

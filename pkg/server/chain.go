@@ -18,12 +18,13 @@ import (
 	"github.com/bindery-iam/bindery/pkg/apierr"
 	"github.com/bindery-iam/bindery/pkg/authn"
 	"github.com/bindery-iam/bindery/pkg/authz"
+	"github.com/bindery-iam/bindery/pkg/idempotency"
 	"github.com/bindery-iam/bindery/pkg/log"
 )
 
 // chain is what every call passes, as one interceptor: metrics, request id and
 // log, room for one more call, recovery, error edge, authentication, authorization,
-// validation, handler.
+// validation, idempotency key, handler.
 type chain struct {
 	methods map[string]*method
 	auth    authenticator
@@ -33,6 +34,7 @@ type chain struct {
 	results results
 	limit   limiter
 	router  *router // nil when nothing is passed on
+	turns   idempotency.Turns
 }
 
 // method is what the chain knows of a method before the first call.
@@ -40,6 +42,7 @@ type method struct {
 	name    string
 	rule    *authz.Method
 	decider authz.Decider
+	keyed   *keyed // nil when it ignores idempotency keys
 	quiet   bool
 	limit   int64 // calls under way at most when one of this method comes
 	metrics methodMetrics
@@ -85,7 +88,7 @@ func (c *chain) handle(ctx context.Context, k *call, req any, handler grpc.Unary
 	}
 	ctx, err = c.admit(ctx, k, msg)
 	if err != nil {
-		return nil, err
+		return c.replayGone(ctx, k, msg, err)
 	}
 	if err := c.valid.check(msg); err != nil {
 		return nil, err
@@ -94,6 +97,9 @@ func (c *chain) handle(ctx context.Context, k *call, req any, handler grpc.Unary
 		if err := checkText(msg); err != nil {
 			return nil, err
 		}
+	}
+	if k.keyed != nil {
+		return c.once(ctx, k, msg, handler)
 	}
 	return handler(ctx, req)
 }

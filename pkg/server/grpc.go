@@ -147,14 +147,22 @@ func (p *Process) fill(c *chain, s *grpc.Server, m *metrics) error {
 	if c.valid, err = newValidator(msgs); err != nil {
 		return err
 	}
-	owners := p.owners()
+	owners, err := p.owners()
+	if err != nil {
+		return err
+	}
 	c.methods = make(map[string]*method)
 	for name, info := range s.GetServiceInfo() {
 		owner := owners[name]
 		for _, mi := range info.Methods {
 			full := "/" + name + "/" + mi.Name
+			md, err := descriptor(name, mi.Name)
+			if err != nil {
+				return err
+			}
 			c.methods[full] = &method{
-				name: full, rule: table.Method(full), decider: owner.decider, quiet: owner.quiet, limit: c.limit.limitOf(owner), metrics: m.method(full),
+				name: full, rule: table.Method(full), decider: owner.decider, keyed: owner.keyed.keyedBy(full, md),
+				quiet: owner.quiet, limit: c.limit.limitOf(owner), metrics: m.method(full),
 			}
 		}
 	}
@@ -164,24 +172,29 @@ func (p *Process) fill(c *chain, s *grpc.Server, m *metrics) error {
 // owner is what the unit that registered a service says about its methods.
 type owner struct {
 	decider authz.Decider
+	keyed   *keyed
 	quiet   bool
 	never   bool // refused for want of room
 }
 
 // owners returns the owner of each service; those of the process itself are judged
 // by the first unit's Decider and health is quiet.
-func (p *Process) owners() map[string]owner {
+func (p *Process) owners() (map[string]owner, error) {
 	out := map[string]owner{
 		healthv1.Health_ServiceDesc.ServiceName:              {quiet: true, never: true},
 		operationpb.OperationService_ServiceDesc.ServiceName: {decider: p.decider()},
 	}
 	for _, u := range p.units {
+		writes, err := u.keyed()
+		if err != nil {
+			return nil, err
+		}
 		for _, svc := range slices.Concat(u.services, u.opService) {
 			name := svc.desc.ServiceName
-			out[name] = owner{decider: u.Decider, quiet: slices.Contains(u.Quiet, name)}
+			out[name] = owner{decider: u.Decider, keyed: writes, quiet: slices.Contains(u.Quiet, name)}
 		}
 	}
-	return out
+	return out, nil
 }
 
 // decider is that of accessbindings where it lives here, else of any unit.

@@ -30,6 +30,9 @@ func (p *Process) Run(ctx context.Context) error {
 	g.Go(p.http.serve)
 	g.Go(p.ops.serve)
 	for _, u := range p.units {
+		if u.Keys != nil {
+			g.Go(func() error { return u.Keys.Run(failed, p.unswept(u)) })
+		}
 		if u.Run == nil {
 			continue
 		}
@@ -49,6 +52,13 @@ func (p *Process) Run(ctx context.Context) error {
 	p.drain(ctx, stopWork)
 	err := g.Wait()
 	return errors.Join(err, p.Close())
+}
+
+// unswept logs that a unit's old idempotency keys are still there.
+func (p *Process) unswept(u builtUnit) func(error) {
+	return func(err error) {
+		p.opts.Log.Warn("old idempotency keys were not swept", zap.String("unit", u.Name), zap.Error(err))
+	}
 }
 
 // drain ends in the order in which calls depend on each other.

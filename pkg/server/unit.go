@@ -11,6 +11,7 @@ import (
 
 	"github.com/bindery-iam/bindery/pkg/authn"
 	"github.com/bindery-iam/bindery/pkg/authz"
+	"github.com/bindery-iam/bindery/pkg/idempotency"
 	"github.com/bindery-iam/bindery/pkg/operation"
 	"github.com/bindery-iam/bindery/pkg/sqldb"
 )
@@ -82,6 +83,15 @@ type Parts struct {
 	// Operations are the unit's long-running operations. The OperationService of
 	// the process answers for those of all units, by the prefix of the id.
 	Operations *operation.Store
+
+	// Keys are the idempotency keys of the unit's writes, which are its methods that
+	// return an Operation and those in Keyed. Their handlers make their write by
+	// Keys.Operation or Keys.Answer, or leave it to one call of another unit, with
+	// idempotency.PassOn. All other methods ignore the header.
+	Keys *idempotency.Store
+
+	// Keyed names, in full, further methods that honour idempotency keys.
+	Keyed []string
 
 	// Routes are methods of other units that the process passes on to where they
 	// run, as they came: for the one unit that official clients know as the address
