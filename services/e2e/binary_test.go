@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -60,7 +61,7 @@ type user struct {
 // createUser makes a user of a running server.
 func (s *server) createUser(login string) user {
 	s.t.Helper()
-	out := command(s.t, "user", "create", "--login", login, "--email", login+"@example.com", "--data-dir", s.dataDir)
+	out := command(s.t, "user", "create", "--login", login, "--email", login+"@example.com", "--data-dir", cmp.Or(s.operatorDir, s.dataDir))
 	var u user
 	if err := json.Unmarshal(out, &u); err != nil {
 		s.t.Fatalf("user create printed %q: %v", out, err)
@@ -71,6 +72,6 @@ func (s *server) createUser(login string) user {
 // createToken returns an IAM token of a user of a running server.
 func (s *server) createToken(login string) string {
 	s.t.Helper()
-	out := command(s.t, "token", "create", "--login", login, "--data-dir", s.dataDir)
+	out := command(s.t, "token", "create", "--login", login, "--data-dir", cmp.Or(s.operatorDir, s.dataDir))
 	return string(bytes.TrimSuffix(out, []byte("\n")))
 }

@@ -8,10 +8,10 @@ import (
 )
 
 // TestDoors goes through the scenario with every official client and over REST, on
-// either engine, and compares what they were given.
+// either engine and with split units, and compares what they were given.
 func TestDoors(t *testing.T) {
 	steps := loadScenario(t)
-	eachEngine(t, func(t *testing.T, s *server) {
+	eachForm(t, func(t *testing.T, s *server) {
 		v1, v2 := goClient(t, "gosdkv1"), goClient(t, "gosdkv2")
 		doors := []struct {
 			name string

@@ -150,19 +150,26 @@ func (p *proxy) serve(conn net.Conn) {
 	<-ended
 }
 
-// certificateFor makes a CA and a certificate of it for one name.
-func certificateFor(t *testing.T, name string) (caPEM []byte, leaf tls.Certificate) {
+// certificateFor makes a CA and a certificate of it for names and addresses.
+func certificateFor(t testing.TB, names ...string) (caPEM []byte, leaf tls.Certificate) {
 	t.Helper()
 	caKey, leafKey := newKey(t), newKey(t)
 	ca := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "proxy of the tests"},
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "authority of the tests"},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
 	server := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: names[0]},
 		NotBefore: ca.NotBefore, NotAfter: ca.NotAfter,
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	for _, name := range names {
+		if ip := net.ParseIP(name); ip != nil {
+			server.IPAddresses = append(server.IPAddresses, ip)
+		} else {
+			server.DNSNames = append(server.DNSNames, name)
+		}
 	}
 	caDER, err := x509.CreateCertificate(rand.Reader, ca, ca, caKey.Public(), caKey)
 	if err != nil {
@@ -176,7 +183,7 @@ func certificateFor(t *testing.T, name string) (caPEM []byte, leaf tls.Certifica
 	return caPEM, tls.Certificate{Certificate: [][]byte{leafDER}, PrivateKey: leafKey}
 }
 
-func newKey(t *testing.T) *ecdsa.PrivateKey {
+func newKey(t testing.TB) *ecdsa.PrivateKey {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

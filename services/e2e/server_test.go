@@ -3,6 +3,7 @@ package e2e
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"io"
 	"os"
 	"os/exec"
@@ -22,7 +23,13 @@ type server struct {
 	t testing.TB
 
 	dataDir     string
-	databaseURL string // empty means SQLite in dataDir
+	databaseURL string   // empty means SQLite in dataDir
+	units       []string // what is served
+	flags       []string // more of them
+	ca          string   // of its certificate; empty means the one it makes itself
+	operatorDir string   // the data directory for operators; empty means dataDir
+
+	beside []*server // further processes of the installation, which come and go with it
 
 	grpc, http, ops string // HOST:PORT, once it has been ready
 
@@ -39,40 +46,65 @@ func eachEngine(t *testing.T, f func(t *testing.T, s *server)) {
 	t.Run("postgres", func(t *testing.T) { f(t, startServer(t, sqldbtest.URL(t))) })
 }
 
+// eachForm is eachEngine, and once more with every unit in a process of its own.
+func eachForm(t *testing.T, f func(t *testing.T, s *server)) {
+	t.Helper()
+	eachEngine(t, f)
+	t.Run("split", func(t *testing.T) { f(t, startSplit(t).server) })
+}
+
 // startServer starts a server that ends with the test.
 func startServer(t testing.TB, databaseURL string) *server {
 	t.Helper()
+	s := newServer(t, databaseURL)
+	s.start()
+	return s
+}
+
+// newServer returns a server that is not started, and ends with the test.
+func newServer(t testing.TB, databaseURL string) *server {
+	t.Helper()
 	const anyPort = "127.0.0.1:0"
 	s := &server{
-		t: t, dataDir: filepath.Join(t.TempDir(), "data"), databaseURL: databaseURL,
+		t: t, dataDir: filepath.Join(t.TempDir(), "data"), databaseURL: databaseURL, units: []string{"all"},
 		grpc: anyPort, http: anyPort, ops: anyPort, log: &buffer{},
 	}
 	t.Cleanup(func() {
 		s.kill()
 		if t.Failed() {
-			t.Logf("the last lines of the server:\n%s", s.log.tail(4<<10))
+			t.Logf("the last lines of the server of %v:\n%s", s.units, s.log.tail(4<<10))
 		}
 	})
-	s.start()
 	return s
 }
 
-// caFile is the CA that the server makes for itself on first start.
-func (s *server) caFile() string { return filepath.Join(s.dataDir, "tls", "ca.pem") }
+// caFile is the CA of the server's certificate: the one that it makes on first
+// start, unless it is given another.
+func (s *server) caFile() string { return cmp.Or(s.ca, filepath.Join(s.dataDir, "tls", "ca.pem")) }
 
-// ready is the line that a server prints when it answers.
-var ready = regexp.MustCompile(`^bindery ready grpc=(\S+) http=(\S+) ops=(\S+)$`)
+// ready is the line that a server prints when it answers. Without REST it has no
+// address for it.
+var ready = regexp.MustCompile(`^bindery ready grpc=(\S+) http=(\S*) ops=(\S+)$`)
 
-// start starts the process and waits until it says that it is ready.
+// start starts the process, and those beside it, and waits until they say that they
+// are ready.
 func (s *server) start() {
 	s.t.Helper()
-	s.await(s.launch())
+	all := append([]*server{s}, s.beside...)
+	lines := make([]<-chan []string, len(all))
+	for i, one := range all {
+		lines[i] = one.launch()
+	}
+	for i, one := range all {
+		one.await(lines[i])
+	}
 }
 
 // launch starts the process. The parts of its ready line will be sent.
 func (s *server) launch() <-chan []string {
 	s.t.Helper()
-	args := []string{"serve", "all", "--data-dir", s.dataDir, "--listen", s.grpc, "--http", s.http, "--ops", s.ops}
+	args := append([]string{"serve"}, s.units...)
+	args = append(append(args, s.flags...), "--data-dir", s.dataDir, "--listen", s.grpc, "--http", s.http, "--ops", s.ops)
 	if s.databaseURL != "" {
 		args = append(args, "--database-url", s.databaseURL)
 	}
@@ -103,11 +135,11 @@ func (s *server) await(lines <-chan []string) {
 		if !ok {
 			err := <-s.exited
 			s.cmd = nil
-			s.t.Fatalf("the server ended before it was ready: %v", err)
+			s.t.Fatalf("the server of %v ended before it was ready: %v", s.units, err)
 		}
-		s.grpc, s.http, s.ops = addresses[1], addresses[2], addresses[3]
+		s.grpc, s.http, s.ops = addresses[1], cmp.Or(addresses[2], s.http), addresses[3]
 	case <-time.After(time.Minute):
-		s.t.Fatal("the server was not ready within a minute")
+		s.t.Fatalf("the server of %v was not ready within a minute", s.units)
 	}
 }
 
@@ -122,9 +154,12 @@ func readReady(out io.Reader, lines chan<- []string) {
 	}
 }
 
-// stop asks the process to end and waits until it has.
+// stop asks the process, and those beside it, to end and waits until they have.
 func (s *server) stop() {
 	s.t.Helper()
+	for _, one := range s.beside {
+		defer one.stop()
+	}
 	if err := s.end(syscall.SIGTERM); err != nil {
 		s.t.Fatalf("the server did not end well: %v", err)
 	}
