@@ -72,14 +72,15 @@ func (r rpc) wants() string {
 
 // allRPCs are the fixtures of every RPC.
 func allRPCs() []rpc {
-	return slices.Concat(platformRPCs, organizationRPCs, cloudRPCs, folderRPCs, operationRPCs, identityRPCs, operatorRPCs, checkRPCs, treeRPCs,
+	return slices.Concat(platformRPCs, organizationRPCs, cloudRPCs, folderRPCs, operationRPCs, identityRPCs, checkRPCs, treeRPCs,
 		publicBindingRPCs("yandex.cloud.organizationmanager.v1.OrganizationService", organization, "organization-manager.organizations"),
 		publicBindingRPCs("yandex.cloud.resourcemanager.v1.CloudService", cloud, "resource-manager.clouds"),
 		publicBindingRPCs("yandex.cloud.resourcemanager.v1.FolderService", folder, "resource-manager.folders"),
 		ownBindingRPCs(organization, "organization-manager.organizations"),
 		ownBindingRPCs(cloud, "resource-manager.clouds"),
 		ownBindingRPCs(folder, "resource-manager.folders"),
-		ownBindingRPCs(account, "iam.serviceAccounts"))
+		ownBindingRPCs(account, "iam.serviceAccounts"),
+		operatorRPCs) // the last of them rotates the signing key, which others would notice
 }
 
 // fixed is a request that does not depend on the target.
