@@ -13,6 +13,7 @@ import (
 	"github.com/bindery-iam/bindery/pkg/apierr"
 	"github.com/bindery-iam/bindery/pkg/audit"
 	"github.com/bindery-iam/bindery/pkg/id"
+	"github.com/bindery-iam/bindery/pkg/idempotency"
 	"github.com/bindery-iam/bindery/pkg/operation"
 	"github.com/bindery-iam/bindery/pkg/sqldb"
 
@@ -35,6 +36,8 @@ import (
 //   - A commit whose outcome is unknown is never guessed. The transaction held the
 //     lock on the head; once the committer has that lock again it has ended, and
 //     its entry of the log is there or is not. Until then nothing else is written.
+//   - A write whose idempotency key was used before is not made again. It is
+//     answered by the operation of the first one, which is in force by then.
 //   - A caller that gives up ends only its own wait. The transaction runs on the
 //     committer's own context.
 type committer struct {
@@ -42,6 +45,7 @@ type committer struct {
 	store      *store
 	graph      *graph
 	operations *operation.Store
+	keys       *idempotency.Store
 	now        func() time.Time
 	log        *zap.Logger
 	inTx       func(context.Context, *sqldb.DB, func(context.Context, *sql.Tx) error) error // sqldb.InTx, but for tests
@@ -110,7 +114,7 @@ var errStopped = apierr.Unavailable(apierr.ReasonUnavailable, "the service is st
 
 func newCommitter(db *sqldb.DB, g *graph, ops *operation.Store, now func() time.Time, log *zap.Logger) *committer {
 	c := &committer{
-		db: db, store: &store{db: db}, graph: g, operations: ops, now: now, log: log,
+		db: db, store: &store{db: db}, graph: g, operations: ops, keys: idempotency.NewStore(db, Name, now), now: now, log: log,
 		inTx: sqldb.InTx, queue: make(chan *pending, maxWaiting),
 	}
 	c.ctx, c.stop = context.WithCancel(context.Background())
@@ -162,26 +166,27 @@ func (c *committer) run() {
 			if p.ctx.Err() != nil {
 				continue // nobody waits and nothing has begun
 			}
-			r, err := c.commit(p.intent)
+			r, err := c.commit(p)
 			p.done <- answer{r, err}
 		}
 	}
 }
 
 // commit makes one write: planned, stored, in the graph.
-func (c *committer) commit(in intent) (result, error) {
+func (c *committer) commit(w *pending) (result, error) {
 	if err := c.graph.fault(); err != nil {
 		return result{}, err
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.ctx), commitTimeout)
 	defer cancel()
+	ctx = idempotency.NewContext(ctx, idempotency.FromContext(w.ctx))
 	writeID := id.New("wrt")
 	var r result
 	var p plan
 	asked := false // the database was asked to commit
 	err := c.inTx(ctx, c.db, func(ctx context.Context, tx *sql.Tx) (err error) {
 		asked = false
-		if r, p, err = c.prepare(ctx, tx, in, writeID); err == nil {
+		if r, p, err = c.prepare(ctx, tx, w.intent, writeID); err == nil {
 			asked = true
 		}
 		return err
@@ -196,12 +201,25 @@ func (c *committer) commit(in intent) (result, error) {
 	}
 }
 
-// prepare does all of a write but the commit.
-func (c *committer) prepare(ctx context.Context, tx *sql.Tx, in intent, writeID string) (result, plan, error) {
+// prepare does all of a write but the commit, unless the write is a replay.
+func (c *committer) prepare(ctx context.Context, tx *sql.Tx, in intent, writeID string) (r result, p plan, err error) {
 	on, err := c.lock(ctx, tx)
 	if err != nil {
 		return result{}, plan{}, err
 	}
+	opID, again, err := c.keys.Operation(ctx, tx, func() (string, error) {
+		r, p, err = c.make(ctx, on, in, writeID)
+		return r.operation.ID, err
+	})
+	if again && err == nil {
+		r.revision = on.revision // of the graph too, so that what is told is in force
+		r.operation, err = c.operations.GetIn(ctx, tx, opID)
+	}
+	return r, p, err
+}
+
+// make plans a write and stores what it changes.
+func (c *committer) make(ctx context.Context, on *state, in intent, writeID string) (result, plan, error) {
 	p, err := in.plan(ctx, on)
 	if err != nil {
 		return result{}, plan{}, err
@@ -211,16 +229,16 @@ func (c *committer) prepare(ctx context.Context, tx *sql.Tx, in intent, writeID 
 		return r, p, nil
 	}
 	r.revision, r.changed = r.revision+1, true
-	if err := c.store.write(ctx, tx, r.revision, writeID, on.now, p.changes); err != nil {
+	if err := c.store.write(ctx, on.tx, r.revision, writeID, on.now, p.changes); err != nil {
 		return result{}, plan{}, err
 	}
 	if p.operation != nil {
-		if r.operation, err = c.operations.Insert(ctx, tx, *p.operation); err != nil {
+		if r.operation, err = c.operations.Insert(ctx, on.tx, *p.operation); err != nil {
 			return result{}, plan{}, err
 		}
 	}
 	p.record.EventTime, p.record.EventStatus = sqldb.Time(on.now), audit.Done
-	return r, p, audit.Write(ctx, tx, Name, *p.record)
+	return r, p, audit.Write(ctx, on.tx, Name, *p.record)
 }
 
 // lock locks the head and brings the graph up to it.

@@ -13,10 +13,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/bindery-iam/bindery/pkg/apierr"
-	"github.com/bindery-iam/bindery/pkg/audit"
 	"github.com/bindery-iam/bindery/pkg/catalog"
-	"github.com/bindery-iam/bindery/pkg/operation"
-	"github.com/bindery-iam/bindery/pkg/secret"
 	"github.com/bindery-iam/bindery/pkg/server"
 	"github.com/bindery-iam/bindery/pkg/server/servertest"
 	"github.com/bindery-iam/bindery/pkg/sqldb"
@@ -62,7 +59,7 @@ func group(id string) Subject { return Subject{rules.Group, id} }
 
 // migrationsOf are all that the unit needs in a database.
 func migrationsOf() []sqldb.Migrations {
-	return []sqldb.Migrations{Migrations(), operation.Migrations(Name), audit.Migrations(Name), secret.Migrations(Name)}
+	return Unit().Migrations
 }
 
 // world is the unit served by the real process, and clients of all kinds.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/bindery-iam/bindery/pkg/audit"
 	"github.com/bindery-iam/bindery/pkg/catalog"
+	"github.com/bindery-iam/bindery/pkg/idempotency"
 	"github.com/bindery-iam/bindery/pkg/operation"
 	"github.com/bindery-iam/bindery/pkg/page"
 	"github.com/bindery-iam/bindery/pkg/secret"
@@ -31,9 +32,11 @@ const operationPrefix = "oab"
 // Unit is the unit of the suite.
 func Unit() server.Unit {
 	return server.Unit{
-		Name:       Name,
-		Needs:      []string{"identity"},
-		Migrations: []sqldb.Migrations{Migrations(), operation.Migrations(Name), audit.Migrations(Name), secret.Migrations(Name)},
+		Name:  Name,
+		Needs: []string{"identity"},
+		Migrations: []sqldb.Migrations{
+			Migrations(), operation.Migrations(Name), idempotency.Migrations(Name), audit.Migrations(Name), secret.Migrations(Name),
+		},
 		Build: func(ctx context.Context, base server.Base) (*server.Parts, error) {
 			s, err := New(ctx, base)
 			if err != nil {
@@ -106,6 +109,7 @@ func (s *Service) Parts() *server.Parts {
 		Decider:    &decider{graph: s.committer.graph, now: s.now},
 		Quiet:      []string{accessservicev2.AccessService_ServiceDesc.ServiceName},
 		Operations: s.operations,
+		Keys:       s.committer.keys,
 		Ready:      func(context.Context) error { return s.committer.graph.fault() },
 		Run:        s.run,
 		Close: func() error {
