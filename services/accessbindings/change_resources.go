@@ -115,8 +115,26 @@ func (in *moveResource) plan(ctx context.Context, on *state) (plan, error) {
 	if slices.Contains(path[1:], in.resource) {
 		return plan{}, errMismatch.Withf("%s %s cannot stand below itself", in.resource.Type, in.resource.ID)
 	}
+	before, err := on.path(ctx, on.tx, in.resource)
+	if err != nil {
+		return plan{}, err
+	}
+	if cloudAbove(before) != cloudAbove(path) { // RH-7
+		return plan{}, errMismatch.Withf("%s %s cannot be moved to another cloud", in.resource.Type, in.resource.ID)
+	}
 	changes := []*accessv1.Change{placed(in.resource, in.parent)}
 	return plan{changes: changes, record: onPath(in.record, path, changes)}, nil
+}
+
+// cloudAbove is the cloud above the first resource of a path; the zero Ref when
+// there is none, as above a cloud itself.
+func cloudAbove(path []Ref) Ref {
+	for _, r := range path[1:] {
+		if r.Type == typeCloud {
+			return r
+		}
+	}
+	return Ref{}
 }
 
 // removeResource is the intent of RemoveResource.

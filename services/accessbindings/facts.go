@@ -17,6 +17,7 @@ const (
 	typeBillingAccount = "billing.account"
 	typeServiceAccount = "iam.serviceAccount"
 	typeGroup          = "organization-manager.group"
+	typeCloud          = "resource-manager.cloud"
 	typeFolder         = "resource-manager.folder"
 )
 

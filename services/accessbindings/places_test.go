@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"google.golang.org/grpc/codes"
+
+	accessv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/access/v1"
 )
 
 func TestRH2_FoldersStandInCloudsOnly(t *testing.T) {
@@ -19,6 +21,22 @@ func TestRH2_FoldersStandInCloudsOnly(t *testing.T) {
 			}
 		}
 		w.register(Ref{folder1.Type, "f"}, cloud1, nil)
+	})
+}
+
+func TestRH7_NothingMovesToAnotherCloud(t *testing.T) {
+	forEach(t, func(t *testing.T, w *world) {
+		cloud2, account := Ref{cloud1.Type, "cloud2"}, Ref{typeServiceAccount, "bot"}
+		folder3 := Ref{folder1.Type, "folder3"}
+		w.register(cloud2, org1, nil)
+		w.register(folder3, cloud2, nil)
+		w.register(account, folder1, nil)
+		_, err := w.resources.MoveResource(t.Context(), &accessv1.MoveResourceRequest{Resource: folder1.proto(), Parent: cloud2.proto()})
+		refused(t, err, codes.FailedPrecondition, "RESOURCE_MISMATCH")
+		_, err = w.identity.MoveResource(t.Context(), &accessv1.MoveResourceRequest{Resource: account.proto(), Parent: folder3.proto()})
+		refused(t, err, codes.FailedPrecondition, "RESOURCE_MISMATCH")
+		_, err = w.identity.MoveResource(t.Context(), &accessv1.MoveResourceRequest{Resource: account.proto(), Parent: folder2.proto()})
+		w.must(err)
 	})
 }
 

@@ -85,7 +85,8 @@ func (s *Resources) RegisterResource(ctx context.Context, req *accessv1.Register
 	return &accessv1.RegisterResourceResponse{Revision: r.revision}, nil
 }
 
-// MoveResource hangs a resource below another parent of the same kind (CR-7).
+// MoveResource hangs a resource below another parent of the same kind: a cloud
+// below another organization (CR-7), nothing below another cloud (RH-7).
 // Fails: TYPE_NOT_OWNED, RESOURCE_NOT_FOUND, RESOURCE_MISMATCH.
 func (s *Resources) MoveResource(ctx context.Context, req *accessv1.MoveResourceRequest) (*accessv1.MoveResourceResponse, error) {
 	in := &moveResource{
