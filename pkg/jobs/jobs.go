@@ -35,7 +35,7 @@ var files embed.FS
 
 // Migrations makes the table of the queue. On SQLite the units share it.
 func Migrations(unit string) sqldb.Migrations {
-	return sqldb.Migrations{Name: "goqite", Unit: unit, FS: files}
+	return sqldb.Migrations{Name: "goqite", Unit: unit, Owner: "queue", FS: files}
 }
 
 // Defaults of Config.

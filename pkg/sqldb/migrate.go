@@ -40,6 +40,10 @@ type Migrations struct {
 	// Unit is put for {{unit}}.
 	Unit string
 
+	// Owner is the column that names the unit of a row, when the units share the
+	// tables of the series on SQLite; else empty.
+	Owner string
+
 	// FS holds the folder migrations.
 	FS fs.FS
 }

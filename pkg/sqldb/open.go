@@ -41,6 +41,10 @@ type Config struct {
 	// SQLite. 0 means 4 per processor, at least 8.
 	MaxConns int
 
+	// ReadOnly opens a database that is there, to read from it beside the process
+	// that writes: a SQLite file is not locked. Every write fails.
+	ReadOnly bool
+
 	// NoSync gives up durability for speed, on SQLite. For tests only.
 	NoSync bool
 }
@@ -85,6 +89,9 @@ func openPostgreSQL(cfg Config) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
+	if cfg.ReadOnly {
+		conf.RuntimeParams["default_transaction_read_only"] = "on"
+	}
 	if cfg.Schema != "" {
 		conf.RuntimeParams["search_path"] = pgx.Identifier{cfg.Schema}.Sanitize()
 	}
@@ -102,6 +109,9 @@ func openSQLite(cfg Config) (*DB, error) {
 	path, err := filepath.Abs(cfg.URL)
 	if err != nil {
 		return nil, err
+	}
+	if cfg.ReadOnly {
+		return readSQLite(path, cfg.MaxConns)
 	}
 	lock, err := lockFile(path)
 	if err != nil {
@@ -130,6 +140,21 @@ func openSQLite(cfg Config) (*DB, error) {
 	return &DB{engine: SQLite, write: write, read: read, lock: lock}, nil
 }
 
+// readSQLite opens a file to read only. The connections may recover the log that a
+// killed process left, so they are not opened as SQLite's own mode ro.
+func readSQLite(path string, conns int) (*DB, error) {
+	if _, err := os.Stat(path); err != nil {
+		return nil, err
+	}
+	pool, err := sql.Open("sqlite", dsn(path, "deferred", []string{"busy_timeout(10000)", "query_only(1)"}))
+	if err != nil {
+		return nil, err
+	}
+	pool.SetMaxOpenConns(conns)
+	pool.SetMaxIdleConns(conns)
+	return &DB{engine: SQLite, write: pool, read: pool}, nil
+}
+
 // private makes the file readable by its owner alone, before anything is in it:
 // SQLite gives its side files the same mode.
 func private(path string) error {
@@ -147,7 +172,7 @@ func dsn(path, txlock string, pragmas []string) string {
 
 // Close closes all connections, after the running statements have ended.
 func (db *DB) Close() error {
-	if db.engine == PostgreSQL {
+	if db.lock == nil { // PostgreSQL, or read only: one pool
 		return db.write.Close()
 	}
 	return errors.Join(db.read.Close(), db.write.Close(), db.lock.Close())
