@@ -10,10 +10,10 @@ import (
 	"testing"
 
 	codepb "google.golang.org/genproto/googleapis/rpc/code"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/bindery-iam/bindery/pkg/apierr"
 	"github.com/bindery-iam/bindery/pkg/sqldb"
 	"github.com/bindery-iam/bindery/pkg/sqldb/sqldbtest"
 )
@@ -82,11 +82,14 @@ func (r rpc) refused(code codes.Code) bool {
 
 // outcome is an answer as the table shows it: the code, and why.
 func outcome(err error) string {
-	code := codepb.Code(status.Code(err)).String()
-	if reason := apierr.ReasonOf(err); reason != "" {
-		code += " " + reason
+	st := status.Convert(err)
+	text := codepb.Code(st.Code()).String()
+	for _, detail := range st.Details() {
+		if info, ok := detail.(*errdetails.ErrorInfo); ok {
+			text += " " + info.GetReason()
+		}
 	}
-	return code
+	return text
 }
 
 // row is one line of the table: a kind of caller and what it gets.
