@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/bindery-iam/bindery/pkg/apierr"
+	"github.com/bindery-iam/bindery/pkg/idempotency"
 	accessv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/access/v1"
 	accesspb "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/access"
 	operationpb "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/operation"
@@ -11,7 +12,7 @@ import (
 
 // access is the access methods of a kind. They are the same for all: accessbindings
 // answers them, with the token of the caller, whose rights it judges again (AB,
-// AS, OW). Its operations are passed on as they are.
+// AS, OW), and with the idempotency key. Its operations are passed on as they are.
 type access struct {
 	service *Service
 	kind    *kind
@@ -44,7 +45,7 @@ func (a access) SetAccessBindings(ctx context.Context, req *accesspb.SetAccessBi
 	for _, b := range req.GetAccessBindings() {
 		set.AccessBindings = append(set.AccessBindings, binding(b))
 	}
-	op, err := a.service.bindings.SetAccessBindings(ctx, set)
+	op, err := a.service.bindings.SetAccessBindings(idempotency.PassOn(ctx), set)
 	if err != nil {
 		return nil, apierr.FromRPC(err)
 	}
@@ -59,7 +60,7 @@ func (a access) UpdateAccessBindings(ctx context.Context, req *accesspb.UpdateAc
 			Action: d.GetAction(), AccessBinding: binding(d.GetAccessBinding()),
 		})
 	}
-	op, err := a.service.bindings.UpdateAccessBindings(ctx, update)
+	op, err := a.service.bindings.UpdateAccessBindings(idempotency.PassOn(ctx), update)
 	if err != nil {
 		return nil, apierr.FromRPC(err)
 	}

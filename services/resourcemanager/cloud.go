@@ -77,13 +77,13 @@ func (s *clouds) createFirst(ctx context.Context, r Resource) (*operationpb.Oper
 	if err != nil {
 		return nil, err
 	}
-	if found {
-		return nil, errNotFirstCloud
-	}
 	org := s.draft(ctx, organization, "")
 	org.Name, org.Title = "organization-"+org.ID[len(org.ID)-8:], r.Name
 	r.ParentID, r.CreatedAt = org.ID, org.CreatedAt
 	return s.create(ctx, []Resource{org, r}, func(ctx context.Context, tx *sql.Tx) error {
+		if found { // judged here, since a replay finds what the first call made
+			return errNotFirstCloud
+		}
 		if err := s.mayFound(ctx, tx, p); err != nil {
 			return err
 		}

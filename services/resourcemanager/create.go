@@ -51,36 +51,57 @@ func (s *Service) create(ctx context.Context, resources []Resource, allowed func
 	if err := wellFormed(last); err != nil {
 		return nil, err
 	}
-	var op operation.Operation
 	var ticket jobs.Ticket
-	err := sqldb.InTx(ctx, s.store.db, func(ctx context.Context, tx *sql.Tx) (err error) {
+	op, again, err := s.write(ctx, func(ctx context.Context, tx *sql.Tx) (operation.Operation, error) {
 		if err := allowed(ctx, tx); err != nil {
-			return err
+			return operation.Operation{}, err
 		}
-		if op, err = s.operations.Insert(ctx, tx, operation.New{
+		op, err := s.operations.Insert(ctx, tx, operation.New{
 			Resource: last.Kind.resource(last.ID), ViewPermission: last.Kind.get, Description: "Create " + last.Kind.name,
 			CreatedBy: p.ID, Metadata: last.Kind.createMetadata(last.ID),
-		}); err != nil {
-			return err
+		})
+		if err != nil {
+			return op, err
 		}
 		job.Operation, job.Resources, job.Kinds = op.ID, nil, nil
 		for _, r := range resources {
 			r.Operation = op.ID
 			if err := s.store.Insert(ctx, tx, r); err != nil {
-				return err
+				return op, err
 			}
 			if err := s.record(ctx, tx, r, creation(r)); err != nil {
-				return err
+				return op, err
 			}
 			job.Resources, job.Kinds = append(job.Resources, r.ID), append(job.Kinds, r.Kind.name)
 		}
 		ticket, err = s.jobs.Enqueue(ctx, tx, jobs.Job{Kind: jobRegister, Payload: job})
-		return err
+		return op, err
 	})
 	if err != nil {
 		return nil, err
 	}
+	if again {
+		return op.Answer()
+	}
 	return s.finish(ctx, op, ticket)
+}
+
+// write makes one write of a request in a transaction, once for each idempotency
+// key. fn returns the operation that it made; again says that it was not run, and
+// that the operation is the one of the first time, as it stands now.
+func (s *Service) write(ctx context.Context, fn func(context.Context, *sql.Tx) (operation.Operation, error)) (op operation.Operation, again bool, err error) {
+	err = sqldb.InTx(ctx, s.store.db, func(ctx context.Context, tx *sql.Tx) error {
+		var opID string
+		opID, again, err = s.keys.Operation(ctx, tx, func() (string, error) {
+			op, err = fn(ctx, tx)
+			return op.ID, err
+		})
+		if err == nil && again {
+			op, err = s.operations.GetIn(ctx, tx, opID)
+		}
+		return err
+	})
+	return op, again, err
 }
 
 // wellFormed refuses what both engines could not store alike; patterns judge the
@@ -117,10 +138,7 @@ func (s *Service) finish(ctx context.Context, op operation.Operation, ticket job
 	if err != nil {
 		return nil, err
 	}
-	if err := op.Err(); err != nil {
-		return nil, err
-	}
-	return op.Proto(), nil
+	return op.Answer()
 }
 
 // register is the job that makes resources known to the tree, with their owners

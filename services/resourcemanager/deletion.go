@@ -56,32 +56,31 @@ func (s *Service) due(deleteAfter *timestamppb.Timestamp) time.Time {
 func (s *Service) remove(ctx context.Context, k *kind, resourceID string, at time.Time,
 	allowed func(context.Context, *sql.Tx, Resource) error,
 ) (*operationpb.Operation, error) {
-	var op operation.Operation
 	var ticket jobs.Ticket
-	err := sqldb.InTx(ctx, s.store.db, func(ctx context.Context, tx *sql.Tx) error {
+	op, again, err := s.write(ctx, func(ctx context.Context, tx *sql.Tx) (op operation.Operation, err error) {
 		r, err := s.store.Lock(ctx, tx, k, resourceID)
 		if err != nil {
-			return err
+			return op, err
 		}
 		if err := deletable(r); err != nil {
-			return err
+			return op, err
 		}
 		if err := allowed(ctx, tx, r); err != nil {
-			return err
+			return op, err
 		}
 		if op, err = s.schedule(ctx, tx, &r, at); err != nil {
-			return err
+			return op, err
 		}
 		ticket, err = s.jobs.Enqueue(ctx, tx, jobs.Job{
 			Kind: jobDelete, Payload: removal{Operation: op.ID, Kind: k.name, Resource: r.ID}, NotBefore: at,
 		})
-		return err
+		return op, err
 	})
 	if err != nil {
 		return nil, err
 	}
-	if !at.IsZero() {
-		return op.Proto(), nil
+	if again || !at.IsZero() {
+		return op.Answer()
 	}
 	return s.finish(ctx, op, ticket)
 }
@@ -216,30 +215,29 @@ func (s *Service) cancelled(ctx context.Context, r Resource) proto.Message {
 // again, the operation of the deletion has ended, and one of its own says so.
 // Fails: <KIND>_NOT_FOUND, NOT_PENDING_DELETION.
 func (s *Service) cancelDeletion(ctx context.Context, k *kind, resourceID string) (*operationpb.Operation, error) {
-	var op operation.Operation
-	err := sqldb.InTx(ctx, s.store.db, func(ctx context.Context, tx *sql.Tx) error {
+	op, _, err := s.write(ctx, func(ctx context.Context, tx *sql.Tx) (op operation.Operation, err error) {
 		r, err := s.store.Lock(ctx, tx, k, resourceID)
 		if err != nil {
-			return err
+			return op, err
 		}
 		if r.Status != PendingDeletion {
-			return errNotPendingDeletion(k, r)
+			return op, errNotPendingDeletion(k, r)
 		}
 		meta, ended := s.cancelled(ctx, r), r.Operation
 		if err := s.operations.Fail(ctx, tx, ended, meta, errDeletionCancelled); err != nil {
-			return err
+			return op, err
 		}
 		r.Status, r.DeleteAfter, r.Operation = Active, time.Time{}, ""
 		if err := s.store.Update(ctx, tx, r); err != nil {
-			return err
+			return op, err
 		}
 		if op, err = s.operations.Insert(ctx, tx, operation.New{
 			Resource: k.resource(r.ID), ViewPermission: k.get, Description: "Cancel deletion of " + k.name,
 			CreatedBy: authn.FromContext(ctx).ID, Metadata: meta, Response: k.message(r),
 		}); err != nil {
-			return err
+			return op, err
 		}
-		return s.record(ctx, tx, r, event{
+		return op, s.record(ctx, tx, r, event{
 			verb: verbCancel, status: audit.Done, permission: k.cancelDeletion, on: k.resource(r.ID),
 			details: map[string]any{"operation_id": op.ID, "cancelled_operation_id": ended},
 		})
@@ -247,7 +245,7 @@ func (s *Service) cancelDeletion(ctx context.Context, k *kind, resourceID string
 	if err != nil {
 		return nil, err
 	}
-	return op.Proto(), nil
+	return op.Answer()
 }
 
 // cancelOperation is what OperationService.Cancel does: it takes back a pending

@@ -11,6 +11,7 @@ import (
 	"github.com/bindery-iam/bindery/pkg/audit"
 	"github.com/bindery-iam/bindery/pkg/authz"
 	"github.com/bindery-iam/bindery/pkg/id"
+	"github.com/bindery-iam/bindery/pkg/idempotency"
 	"github.com/bindery-iam/bindery/pkg/jobs"
 	"github.com/bindery-iam/bindery/pkg/operation"
 	"github.com/bindery-iam/bindery/pkg/page"
@@ -35,7 +36,8 @@ func (c Config) Unit() server.Unit {
 		Name:  Name,
 		Needs: []string{"accessbindings", "identity"},
 		Migrations: []sqldb.Migrations{
-			Migrations(), operation.Migrations(Name), jobs.Migrations(Name), audit.Migrations(Name), secret.Migrations(Name),
+			Migrations(), operation.Migrations(Name), idempotency.Migrations(Name), jobs.Migrations(Name), audit.Migrations(Name),
+			secret.Migrations(Name),
 		},
 		Build: c.withDefaults().build,
 	}
@@ -46,6 +48,7 @@ type Service struct {
 	cfg        Config
 	store      *Store
 	operations *operation.Store
+	keys       *idempotency.Store
 	jobs       *jobs.Queue
 	pages      *page.Sealer
 	now        func() time.Time
@@ -74,6 +77,7 @@ func (c Config) build(ctx context.Context, base server.Base) (*server.Parts, err
 		cfg:        c,
 		store:      &Store{db: base.DB},
 		operations: operation.NewStore(base.DB, Name, id.OperationResourceManager, base.Now),
+		keys:       idempotency.NewStore(base.DB, Name, base.Now),
 		jobs:       jobs.New(jobs.Config{DB: base.DB, Unit: Name, Log: base.Log}),
 		pages:      pages,
 		now:        func() time.Time { return base.Now().Truncate(time.Microsecond) }, // as it is stored
@@ -89,7 +93,7 @@ func (c Config) build(ctx context.Context, base server.Base) (*server.Parts, err
 	if err := base.Metrics.Register(s.depth()); err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
-	return &server.Parts{Register: s.registerServices, Operations: s.operations, Run: s.jobs.Run}, nil
+	return &server.Parts{Register: s.registerServices, Operations: s.operations, Keys: s.keys, Run: s.jobs.Run}, nil
 }
 
 func (s *Service) registerServices(r grpc.ServiceRegistrar) {

@@ -11,7 +11,6 @@ import (
 	"github.com/bindery-iam/bindery/pkg/audit"
 	"github.com/bindery-iam/bindery/pkg/authn"
 	"github.com/bindery-iam/bindery/pkg/operation"
-	"github.com/bindery-iam/bindery/pkg/sqldb"
 	operationpb "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/operation"
 )
 
@@ -71,31 +70,30 @@ func (s *Service) update(ctx context.Context, k *kind, resourceID string, req up
 	if err != nil {
 		return nil, err
 	}
-	var op operation.Operation
-	err = sqldb.InTx(ctx, s.store.db, func(ctx context.Context, tx *sql.Tx) error {
+	op, _, err := s.write(ctx, func(ctx context.Context, tx *sql.Tx) (op operation.Operation, err error) {
 		r, err := s.lockWithParent(ctx, tx, k, resourceID)
 		if err != nil {
-			return err
+			return op, err
 		}
 		if r.Status != Active {
-			return errNotActive(k, r)
+			return op, errNotActive(k, r)
 		}
 		for _, field := range fields {
 			settable[field](&r, req)
 		}
 		if err := wellFormed(r); err != nil {
-			return err
+			return op, err
 		}
 		if err := s.store.Update(ctx, tx, r); err != nil {
-			return err
+			return op, err
 		}
 		if op, err = s.operations.Insert(ctx, tx, operation.New{
 			Resource: k.resource(r.ID), ViewPermission: k.get, Description: "Update " + k.name,
 			CreatedBy: authn.FromContext(ctx).ID, Metadata: k.updateMetadata(r.ID), Response: k.message(r),
 		}); err != nil {
-			return err
+			return op, err
 		}
-		return s.record(ctx, tx, r, event{
+		return op, s.record(ctx, tx, r, event{
 			verb: verbUpdate, status: audit.Done, permission: k.update, on: k.resource(r.ID),
 			details: map[string]any{"operation_id": op.ID, "fields": fields},
 		})
@@ -103,7 +101,7 @@ func (s *Service) update(ctx context.Context, k *kind, resourceID string, req up
 	if err != nil {
 		return nil, err
 	}
-	return op.Proto(), nil
+	return op.Answer()
 }
 
 // lockWithParent locks the parent of a resource, which must be in use (DL-15), and
