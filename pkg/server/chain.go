@@ -210,8 +210,8 @@ func (c *chain) end(ctx context.Context, k *call, err error) error {
 		if errors.Is(err, errOverloaded) { // counted, since writing would be work
 			level = zap.DebugLevel
 		}
-	case codes.PermissionDenied:
-		if k.quiet { // a check that says no is an answer
+	case codes.PermissionDenied, codes.Canceled:
+		if k.quiet { // a check that says no is an answer; who watches health goes away some day
 			level = zap.DebugLevel
 		}
 	}

@@ -125,7 +125,7 @@ func (p *Process) newServer(services []service, auth authenticator, m *metrics, 
 	for _, svc := range services {
 		s.RegisterService(c.decoding(svc.desc), svc.impl)
 	}
-	healthv1.RegisterHealthServer(s, p.health)
+	healthv1.RegisterHealthServer(s, healthService{p.health})
 	if at.router == nil {
 		reflection.RegisterV1(s)
 	} else {

@@ -9,11 +9,15 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+
+	"github.com/bindery-iam/bindery/pkg/apierr"
+	operationpb "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/operation"
 )
 
 // readyEvery is how often the health of the units is looked at.
-const readyEvery = 500 * time.Millisecond
+const readyEvery = 100 * time.Millisecond
 
 // Run serves until ctx ends or something fails, then drains: no new calls, those
 // under way end (at most Options.DrainFor), the units' own calls and work last.
@@ -138,10 +142,23 @@ func (p *Process) watchHealth(ctx context.Context) {
 		}
 		was = all
 		p.health.SetServingStatus("", all)
+		p.health.SetServingStatus(operationpb.OperationService_ServiceDesc.ServiceName, all)
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
 	}
+}
+
+// healthService is grpc's own, whose one refusal passes our error edge.
+type healthService struct{ *health.Server }
+
+// Check tells the health of a service, or of a unit by its name.
+func (h healthService) Check(ctx context.Context, req *healthv1.HealthCheckRequest) (*healthv1.HealthCheckResponse, error) {
+	resp, err := h.Server.Check(ctx, req)
+	if err != nil {
+		return nil, apierr.NotFound("SERVICE_NOT_FOUND", "service %q is not served here", req.GetService())
+	}
+	return resp, nil
 }
