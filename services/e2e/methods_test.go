@@ -57,22 +57,23 @@ var notYet = regexp.MustCompile(`AccessPolicy|IamTokenService/CreateForServiceAc
 // HTTP bindings, as the owner of what its path names and with nothing else in the
 // request, and wants the same answer from both.
 func TestBothDoorsServeEveryMethod(t *testing.T) {
-	s := startServer(t, "")
-	d := doors{t: t, server: s, user: s.createUser("ann").ID, token: s.createToken("ann")}
-	conn, err := grpc.NewClient(s.grpc, grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
-	d.conn = conn
-	for _, file := range publicFiles {
-		for i := range file.Services().Len() {
-			methods := file.Services().Get(i).Methods()
-			for j := range methods.Len() {
-				d.compare(methods.Get(j))
+	eitherForm(t, func(t *testing.T, s *server) {
+		d := doors{t: t, server: s, user: s.createUser("ann").ID, token: s.createToken("ann")}
+		conn, err := grpc.NewClient(s.grpc, grpc.WithTransportCredentials(insecure.NewCredentials()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		d.conn = conn
+		for _, file := range publicFiles {
+			for i := range file.Services().Len() {
+				methods := file.Services().Get(i).Methods()
+				for j := range methods.Len() {
+					d.compare(methods.Get(j))
+				}
 			}
 		}
-	}
+	})
 }
 
 // doors are the two ways to a method, with one person's token.
@@ -229,8 +230,9 @@ func (d *doors) overREST(verb, path string) seen {
 
 // TestREST wants that the authorization header alone says who a REST caller is, and
 // that what no method understands is the caller's fault.
-func TestREST(t *testing.T) {
-	s := startServer(t, "")
+func TestREST(t *testing.T) { eitherForm(t, testREST) }
+
+func testREST(t *testing.T, s *server) {
 	ann := s.createUser("ann")
 	token := s.createToken("ann")
 	for _, c := range []struct {

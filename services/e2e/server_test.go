@@ -53,6 +53,14 @@ func eachForm(t *testing.T, f func(t *testing.T, s *server)) {
 	t.Run("split", func(t *testing.T) { f(t, startSplit(t).server) })
 }
 
+// eitherForm runs f with all units in one process, and with each in its own.
+func eitherForm(t *testing.T, f func(t *testing.T, s *server)) {
+	t.Helper()
+	binary(t)
+	t.Run("all", func(t *testing.T) { f(t, startServer(t, "")) })
+	t.Run("split", func(t *testing.T) { f(t, startSplit(t).server) })
+}
+
 // startServer starts a server that ends with the test.
 func startServer(t testing.TB, databaseURL string) *server {
 	t.Helper()
