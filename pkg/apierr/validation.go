@@ -35,7 +35,9 @@ func FromValidation(err error) error {
 		}
 		all = append(all, violation{path, Field{Name: cmp.Or(protovalidate.FieldPathString(v.Proto.GetField()), "request"), Message: msg}})
 	}
-	slices.SortStableFunc(all, func(a, b violation) int { return slices.Compare(a.path, b.path) })
+	slices.SortStableFunc(all, func(a, b violation) int { // maps are gone through in any order
+		return cmp.Or(slices.Compare(a.path, b.path), cmp.Compare(a.field.Name, b.field.Name))
+	})
 	fields := make([]Field, len(all))
 	for i, v := range all {
 		fields[i] = v.field

@@ -72,8 +72,9 @@ var registrations = []func(context.Context, *runtime.ServeMux, *grpc.ClientConn)
 }
 
 // newREST returns the handler that turns REST calls into gRPC calls over conn.
-// A JSON field that the request does not have is INVALID_ARGUMENT, as a wrong
-// type is; an answer shows every field, the empty ones too.
+// A JSON field or query parameter that the request does not have is
+// INVALID_ARGUMENT, as a wrong type is; an answer shows every field, the empty
+// ones too.
 func newREST(ctx context.Context, conn *grpc.ClientConn) (http.Handler, error) {
 	mux := runtime.NewServeMux(
 		runtime.WithMarshalerOption(runtime.MIMEWildcard, &runtime.JSONPb{
@@ -89,6 +90,8 @@ func newREST(ctx context.Context, conn *grpc.ClientConn) (http.Handler, error) {
 			return to, ok
 		}),
 		runtime.WithErrorHandler(writeError),
+		runtime.WithRoutingErrorHandler(writeRoutingError),
+		runtime.SetQueryParameterParser(strictQuery{}),
 		runtime.WithDisablePathLengthFallback(),
 		runtime.WithDisableHTTPMethodOverride(),
 	)
@@ -138,29 +141,4 @@ func onlyForwarded(in http.Header) http.Header {
 		}
 	}
 	return out
-}
-
-// writeError answers with the google.rpc.Status of the error. The ids that gRPC
-// callers find in the trailer of a failure go into headers.
-func writeError(ctx context.Context, mux *runtime.ServeMux, m runtime.Marshaler, w http.ResponseWriter, r *http.Request, err error) {
-	if md, ok := runtime.ServerMetadataFromContext(ctx); ok {
-		for key, header := range answerHeaders {
-			if v := md.TrailerMD.Get(key); len(v) > 0 {
-				w.Header().Set(header, v[0])
-			}
-		}
-	}
-	runtime.DefaultHTTPErrorHandler(ctx, mux, m, challengeWriter{w}, r, err)
-}
-
-// challengeWriter names the scheme of authentication in a 401, where the library
-// puts the text of the error (RFC 9110, section 11.6.1; RFC 6750, section 3).
-type challengeWriter struct{ http.ResponseWriter }
-
-// WriteHeader sets the challenge.
-func (w challengeWriter) WriteHeader(code int) {
-	if code == http.StatusUnauthorized {
-		w.Header().Set("WWW-Authenticate", "Bearer")
-	}
-	w.ResponseWriter.WriteHeader(code)
 }
