@@ -209,3 +209,37 @@ func (c *Contents) SetCounter(ctx context.Context, tx *sql.Tx, n int64) error {
 	}
 	return nil
 }
+
+// DeferKeys lets rows be inserted before those that they refer to, in the tables of
+// units, until settle, which is called last in the transaction, has checked them.
+func (db *DB) DeferKeys(ctx context.Context, tx *sql.Tx, units []string) (settle func(context.Context) error, err error) {
+	if db.engine == SQLite {
+		_, err := tx.ExecContext(ctx, `PRAGMA defer_foreign_keys = ON`) // until the commit, which checks
+		return func(context.Context) error { return nil }, err
+	}
+	var keys []string
+	for _, unit := range units {
+		found, err := texts(ctx, tx, `
+			SELECT format('ALTER TABLE %s ALTER CONSTRAINT %I', conrelid::regclass, conname) FROM pg_constraint
+			WHERE contype = 'f' AND connamespace = to_regnamespace(quote_ident($1)) ORDER BY 1`, unit)
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, found...)
+	}
+	all := func(ctx context.Context, how string) error {
+		for _, key := range keys {
+			if _, err := tx.ExecContext(ctx, key+how); err != nil {
+				return fmt.Errorf("foreign keys: %w", err)
+			}
+		}
+		return nil
+	}
+	settle = func(ctx context.Context) error {
+		if _, err := tx.ExecContext(ctx, `SET CONSTRAINTS ALL IMMEDIATE`); err != nil {
+			return fmt.Errorf("foreign keys: %w", err)
+		}
+		return all(ctx, ` NOT DEFERRABLE`)
+	}
+	return settle, all(ctx, ` DEFERRABLE INITIALLY DEFERRED`)
+}

@@ -100,13 +100,13 @@ func unequalSQLite(ctx context.Context, db *DB) ([]string, error) {
 func texts(ctx context.Context, q Querier, query string, args ...any) (all []string, err error) {
 	rows, err := q.QueryContext(ctx, query, args...)
 	if err != nil {
-		return nil, fmt.Errorf("look at the collations: %w", err)
+		return nil, fmt.Errorf("read the catalogue of the database: %w", err)
 	}
 	defer rows.Close() //nolint:errcheck // Err tells what matters
 	for rows.Next() {
 		var s string
 		if err := rows.Scan(&s); err != nil {
-			return nil, fmt.Errorf("look at the collations: %w", err)
+			return nil, fmt.Errorf("read the catalogue of the database: %w", err)
 		}
 		all = append(all, s)
 	}

@@ -142,3 +142,21 @@ func (db *DB) Exists(ctx context.Context, q Querier, unit, table string) (bool, 
 	}
 	return n > 0, nil
 }
+
+// Version returns at which version a series of a unit is, through a DB that was
+// opened without a schema; 0 when nothing of it is there.
+func Version(ctx context.Context, db *DB, q Querier, unit, series string) (int, error) {
+	exists, err := db.Exists(ctx, q, unit, "schema_versions")
+	if err != nil || !exists {
+		return 0, err
+	}
+	var v int
+	err = q.QueryRowContext(ctx, `SELECT version FROM `+db.Qualified(unit, "schema_versions")+` WHERE name = $1`, series).Scan(&v)
+	if errors.Is(err, sql.ErrNoRows) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read version of %s: %w", series, err)
+	}
+	return v, nil
+}
