@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -176,6 +177,31 @@ func TestFromValidation(t *testing.T) {
 	}
 	if FromValidation(nil) != nil || CodeOf(FromValidation(errors.New("no CEL"))) != codes.Internal {
 		t.Error("nil or a foreign error")
+	}
+}
+
+// A status is sent in a trailer, and clients take no more than 8 KiB of those.
+func TestAStatusFitsIntoATrailer(t *testing.T) {
+	var fields []Field
+	for i := range 1000 {
+		fields = append(fields, Field{Name: fmt.Sprintf("items[%d].%s", i, strings.Repeat("я", 1000)), Message: strings.Repeat("long ", 1000)})
+	}
+	st := Invalid(fields...).GRPCStatus()
+	if size := len(url.PathEscape(st.Message())) + proto.Size(st.Proto())*4/3; size > 8<<10 {
+		t.Errorf("%d bytes", size)
+	}
+	if got := detail[*errdetails.BadRequest](t, st).GetFieldViolations(); len(got) != maxViolations || !strings.HasPrefix(got[0].GetField(), "items[0].") {
+		t.Errorf("violations %v", got)
+	}
+}
+
+func TestAStatusShowsNothingThatATerminalObeys_NM9(t *testing.T) {
+	st := NotFound("R", "item %s not found", "a\x1b[31m\u202Eb\x00").WithMeta("id", "a\x1bb").GRPCStatus()
+	if want := "item a\uFFFD[31m\uFFFDb\uFFFD not found"; st.Message() != want {
+		t.Errorf("message %q, want %q", st.Message(), want)
+	}
+	if got := detail[*errdetails.ErrorInfo](t, st).GetMetadata()["id"]; got != "a\uFFFDb" {
+		t.Errorf("metadata %q", got)
 	}
 }
 

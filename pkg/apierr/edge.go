@@ -11,6 +11,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/protoadapt"
+
+	"github.com/bindery-iam/bindery/pkg/text"
 )
 
 // Edge returns what may leave for err: code, message and details of its inner
@@ -60,9 +62,9 @@ func (e *Error) GRPCStatus() *status.Status {
 	details := []protoadapt.MessageV1{&errdetails.ErrorInfo{Reason: e.Reason, Domain: Domain, Metadata: cleanMap(e.Meta)}}
 	if len(e.Fields) > 0 {
 		bad := new(errdetails.BadRequest)
-		for _, f := range e.Fields {
+		for _, f := range e.Fields[:min(len(e.Fields), maxViolations)] {
 			bad.FieldViolations = append(bad.FieldViolations,
-				&errdetails.BadRequest_FieldViolation{Field: clean(f.Name), Description: clean(f.Message), Reason: e.Reason})
+				&errdetails.BadRequest_FieldViolation{Field: short(f.Name, 128), Description: short(f.Message, 256), Reason: e.Reason})
 		}
 		details = append(details, bad)
 	}
@@ -159,9 +161,17 @@ func sentReason(err error) string {
 	return ""
 }
 
-// clean makes text fit for a status: valid UTF-8 and not endless.
-func clean(s string) string {
-	const limit = 2048
+// A status travels in the trailer, of which clients take 8 KiB in all.
+const (
+	maxMessage    = 512
+	maxViolations = 8
+)
+
+// clean makes text fit for a status: not endless, valid UTF-8, and nothing that a
+// terminal would obey.
+func clean(s string) string { return short(s, maxMessage) }
+
+func short(s string, limit int) string {
 	if len(s) > limit {
 		cut := limit
 		for cut > 0 && !utf8.RuneStart(s[cut]) {
@@ -169,12 +179,20 @@ func clean(s string) string {
 		}
 		s = s[:cut] + "…"
 	}
-	return strings.ToValidUTF8(s, "\uFFFD")
+	if text.Problem(s) == "" {
+		return s
+	}
+	return strings.Map(func(r rune) rune {
+		if text.Problem(string(r)) != "" {
+			return utf8.RuneError
+		}
+		return r
+	}, s)
 }
 
 func cleanMap(m map[string]string) map[string]string {
 	for k, v := range m {
-		if !utf8.ValidString(k) || !utf8.ValidString(v) || len(v) > 256 {
+		if text.Problem(k) != "" || text.Problem(v) != "" || len(v) > 256 {
 			c := make(map[string]string, len(m))
 			for k, v := range m {
 				if len(v) > 256 {

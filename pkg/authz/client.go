@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"unicode/utf8"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
@@ -14,6 +15,17 @@ import (
 	"github.com/bindery-iam/bindery/pkg/authn"
 	accessservicev2 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/priv/accessservice/v2"
 )
+
+// Limits of what AccessService takes. The fields of some public requests are longer;
+// what does not fit is the id of nothing.
+const (
+	maxAskedType = 64
+	maxAskedID   = 50
+)
+
+func (r Resource) askable() bool {
+	return utf8.RuneCountInString(r.Type) <= maxAskedType && utf8.RuneCountInString(r.ID) <= maxAskedID
+}
 
 // Client asks the AccessService of accessbindings, with the caller's own token.
 type Client struct {
@@ -37,6 +49,12 @@ func (c *Client) Authenticate(ctx context.Context, p authn.Principal) error {
 
 // Authorize asks AccessService.Authorize.
 func (c *Client) Authorize(ctx context.Context, p authn.Principal, permission string, r Resource) error {
+	if !r.askable() {
+		if err := c.Authenticate(ctx, p); err != nil {
+			return err
+		}
+		return NotFound(r)
+	}
 	_, err := c.service.Authorize(ctx, &accessservicev2.AuthorizeRequest{
 		Identity:     &accessservicev2.AuthorizeRequest_IamToken{IamToken: p.Token},
 		Permission:   permission,

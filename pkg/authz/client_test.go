@@ -3,6 +3,7 @@ package authz
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -78,6 +79,28 @@ func TestClientAsksWithTheCallersToken(t *testing.T) {
 	if got.GetIamToken() != user.Principal.Token || got.GetPermission() != "p" || len(got.GetResourcePath()) != 1 ||
 		got.GetResourcePath()[0].GetType() != "rm.folder" || got.GetResourcePath()[0].GetId() != "f1" {
 		t.Errorf("asked %v", got)
+	}
+}
+
+// Fields of public requests are longer than what AccessService takes (bad input).
+func TestClientDoesNotAskAboutWhatCannotExist(t *testing.T) {
+	asked := 0
+	var answer error
+	c := NewClient(conn(func(req any) (proto.Message, error) {
+		if _, ok := req.(*accessservicev2.AuthenticateRequest); !ok {
+			t.Errorf("asked %T", req)
+		}
+		asked++
+		return nil, answer
+	}))
+	for _, r := range []Resource{{"t", strings.Repeat("я", 51)}, {strings.Repeat("t", 65), "i"}} {
+		if err := c.Authorize(t.Context(), user.Principal, "p", r); apierr.ReasonOf(err) != apierr.ReasonResourceNotFound {
+			t.Errorf("%v: %v", r, err)
+		}
+	}
+	answer = apierr.Edge(apierr.Unauthenticated(apierr.ReasonTokenRevoked, "x"), "").Err()
+	if err := c.Authorize(t.Context(), user.Principal, "p", Resource{"t", strings.Repeat("a", 51)}); apierr.CodeOf(err) != codes.Unauthenticated || asked != 3 {
+		t.Errorf("revoked: %v, asked %d times", err, asked)
 	}
 }
 

@@ -94,7 +94,7 @@ func (c *chain) handle(ctx context.Context, k *call, req any, handler grpc.Unary
 		return nil, err
 	}
 	if !k.quiet { // a check keeps nothing of what it is sent
-		if err := checkText(msg); err != nil {
+		if err := wellFormed(msg); err != nil {
 			return nil, err
 		}
 	}

@@ -115,7 +115,9 @@ func badUTF8(data []byte, md protoreflect.MessageDescriptor, path string) string
 		value, _ = protowire.ConsumeBytes(value) // it was consumed once already
 		switch {
 		case fd.Message() != nil:
-			if bad := badUTF8(value, fd.Message(), name); bad != "" {
+			if bad := badUTF8(value, fd.Message(), name); bad != "" && fd.IsMap() {
+				return name
+			} else if bad != "" {
 				return bad
 			}
 		case fd.Kind() == protoreflect.StringKind && !utf8.Valid(value):

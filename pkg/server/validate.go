@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/dynamicpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/bindery-iam/bindery/pkg/apierr"
 	"github.com/bindery-iam/bindery/pkg/text"
@@ -44,11 +45,11 @@ func (v *validator) check(m proto.Message) error {
 	return apierr.FromValidation(v.v.Validate(m))
 }
 
-// checkText returns INVALID_ARGUMENT with every field whose text is not allowed
-// (NM-9). It is the one place where text from outside is looked at, before any
-// handler and any store.
-func checkText(m proto.Message) error {
-	w := textWalk{}
+// wellFormed returns INVALID_ARGUMENT with every field whose text is not allowed
+// (NM-9), whose time is none, or whose enum does not have the value. It is the one
+// place where these are looked at, before any handler and any store.
+func wellFormed(m proto.Message) error {
+	w := formWalk{}
 	w.message("", m.ProtoReflect())
 	if len(w.problems) == 0 {
 		return nil
@@ -56,24 +57,28 @@ func checkText(m proto.Message) error {
 	return apierr.Invalid(w.problems...)
 }
 
-// textWalk gathers what is wrong with the text of a message.
-type textWalk struct{ problems []apierr.Field }
+// formWalk gathers what is wrong with the fields of a message.
+type formWalk struct{ problems []apierr.Field }
 
-func (w *textWalk) message(path string, m protoreflect.Message) {
+func (w *formWalk) message(path string, m protoreflect.Message) {
+	if t, ok := m.Interface().(*timestamppb.Timestamp); ok && !t.IsValid() {
+		w.problem(path, "must be a time between the years 1 and 9999")
+		return
+	}
 	fields := m.Descriptor().Fields()
 	for i := range fields.Len() {
-		if fd := fields.Get(i); hasText(fd) && m.Has(fd) {
+		if fd := fields.Get(i); hasForm(fd) && m.Has(fd) {
 			w.field(path, fd, m.Get(fd))
 		}
 	}
 }
 
-// hasText reports whether a field may hold text, itself or in what it holds.
-func hasText(fd protoreflect.FieldDescriptor) bool {
-	return fd.Kind() == protoreflect.StringKind || fd.Message() != nil
+// hasForm reports whether a field, or what it holds, may be of a wrong form.
+func hasForm(fd protoreflect.FieldDescriptor) bool {
+	return fd.Kind() == protoreflect.StringKind || fd.Enum() != nil || fd.Message() != nil
 }
 
-func (w *textWalk) field(path string, fd protoreflect.FieldDescriptor, v protoreflect.Value) {
+func (w *formWalk) field(path string, fd protoreflect.FieldDescriptor, v protoreflect.Value) {
 	name := string(fd.Name())
 	if path != "" {
 		name = path + "." + name
@@ -97,17 +102,23 @@ func (w *textWalk) field(path string, fd protoreflect.FieldDescriptor, v protore
 	}
 }
 
-func (w *textWalk) value(path string, fd protoreflect.FieldDescriptor, v protoreflect.Value) {
+func (w *formWalk) value(path string, fd protoreflect.FieldDescriptor, v protoreflect.Value) {
 	switch {
 	case fd.Kind() == protoreflect.StringKind:
 		w.text(path, v.String())
 	case fd.Message() != nil:
 		w.message(path, v.Message())
+	case fd.Enum() != nil && fd.Enum().Values().ByNumber(v.Enum()) == nil:
+		w.problem(path, fmt.Sprintf("%d is not a value of the field", v.Enum()))
 	}
 }
 
-func (w *textWalk) text(path, s string) {
+func (w *formWalk) text(path, s string) {
 	if problem := text.Problem(s); problem != "" {
-		w.problems = append(w.problems, apierr.Field{Name: path, Message: problem})
+		w.problem(path, problem)
 	}
+}
+
+func (w *formWalk) problem(path, what string) {
+	w.problems = append(w.problems, apierr.Field{Name: path, Message: what})
 }

@@ -26,8 +26,12 @@ type AccessService struct {
 	now    func() time.Time
 }
 
-// maxQuestions bounds one BulkAuthorize.
-const maxQuestions = 1000
+// Bounds of what is asked: the questions of a BulkAuthorize, and the resources of
+// one path, which the contract bounds in a BulkAuthorize only.
+const (
+	maxQuestions = 1000
+	maxPath      = 128
+)
 
 // Refusals of the check.
 var (
@@ -38,6 +42,7 @@ var (
 	errAnonymous   = apierr.Denied(apierr.ReasonPermissionDenied, "an anonymous caller has no permissions") // PG-2
 	errNoKind      = apierr.InvalidField("subject", "must be a user account, a service account or anonymous")
 	errManyAsked   = apierr.InvalidField("action_matrix", "asks more than %d questions", maxQuestions)
+	errLongPath    = apierr.InvalidField("resource_path", "must have at most %d resources", maxPath)
 	errNothing     = apierr.InvalidField("resource_path", "must have at least one resource")
 	errUnavailable = apierr.Unavailable(apierr.ReasonCheckerUnavailable, "the permission checker is not in step with its store")
 )
@@ -79,6 +84,10 @@ func (s *AccessService) BulkAuthorize(ctx context.Context, req *accessservicev2.
 	if err != nil {
 		return nil, err
 	}
+	filter := req.GetResultFilter()
+	if _, known := accessservicev2.BulkAuthorizeRequest_ResultFilter_name[int32(filter)]; !known {
+		return nil, apierr.InvalidField("result_filter", "%d is not a value of the field", filter)
+	}
 	who, err := s.identify(ctx, req)
 	if bad, ok := expected(err, codes.Unauthenticated); ok {
 		return &accessservicev2.BulkAuthorizeResponse{UnauthenticatedError: bad}, nil
@@ -89,12 +98,12 @@ func (s *AccessService) BulkAuthorize(ctx context.Context, req *accessservicev2.
 	resp := &accessservicev2.BulkAuthorizeResponse{
 		Subject: s.subject(who.Subject), Results: new(accessservicev2.BulkAuthorizeResponse_Results),
 	}
-	now, filter := nowMicros(s.now), req.GetResultFilter()
+	now := nowMicros(s.now)
 	for _, q := range questions {
 		path, err := s.decide(who, q.permission, q.path, now)
 		denial, denied := expected(err, codes.PermissionDenied)
 		if err != nil && !denied {
-			return nil, err
+			return nil, q.fault(err)
 		}
 		if !denied && filter != accessservicev2.BulkAuthorizeRequest_RESULT_FILTER_UNSPECIFIED {
 			continue

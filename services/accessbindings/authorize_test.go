@@ -249,6 +249,7 @@ func TestBulkAuthorizeMaskAndFaults(t *testing.T) {
 			"an unknown permission": func(r *accessservicev2.BulkAuthorizeRequest) {
 				r.GetActionMatrix().Permissions = []string{"compute.disks.fly"}
 			},
+			"an unknown filter": func(r *accessservicev2.BulkAuthorizeRequest) { r.ResultFilter = 7 },
 			"a contradicting path": func(r *accessservicev2.BulkAuthorizeRequest) {
 				r.GetActionMatrix().ResourcePaths = []*accessservicev2.ResourcePath{{Path: wire(folder1, folder2)}}
 			},
@@ -260,6 +261,41 @@ func TestBulkAuthorizeMaskAndFaults(t *testing.T) {
 			if got := apierr.ReasonOf(err); got != "VALIDATION_FAILED" {
 				t.Errorf("%s: %v", name, err)
 			}
+		}
+	})
+}
+
+func TestFaultsNameTheFieldOfTheRequest(t *testing.T) {
+	forEach(t, func(t *testing.T, w *world) {
+		w.mustUpdate(adam, folder1, add(viewer, vera))
+		long := make([]*accessservicev2.Resource, maxPath+1)
+		for i := range long {
+			long[i] = wire(folder1)[0]
+		}
+		actions := &accessservicev2.BulkAuthorizeRequest_Actions_{Actions: &accessservicev2.BulkAuthorizeRequest_Actions{
+			Items: []*accessservicev2.BulkAuthorizeRequest_Action{
+				{Permission: getFolder, ResourcePath: wire(folder1)}, {Permission: "compute.disks.fly", ResourcePath: wire(folder1)},
+			},
+		}}
+		for field, change := range map[string]func(*accessservicev2.BulkAuthorizeRequest){
+			"action_matrix.permissions[1]": func(r *accessservicev2.BulkAuthorizeRequest) {
+				r.GetActionMatrix().Permissions = []string{getFolder, "compute.disks.fly"}
+			},
+			"action_matrix.resource_paths[1].path": func(r *accessservicev2.BulkAuthorizeRequest) {
+				r.GetActionMatrix().ResourcePaths = []*accessservicev2.ResourcePath{{Path: wire(folder1)}, {Path: wire(folder1, folder2)}}
+			},
+			"actions.items[1].permission": func(r *accessservicev2.BulkAuthorizeRequest) { r.Authorizations = actions },
+		} {
+			_, err := w.askBulk(change)
+			if e, ok := apierr.As(apierr.FromRPC(err)); !ok || len(e.Fields) != 1 || e.Fields[0].Name != field {
+				t.Errorf("%v, want one about %s", err, field)
+			}
+		}
+		_, err := w.check.Authorize(w.User(nick.ID), &accessservicev2.AuthorizeRequest{
+			Identity: &accessservicev2.AuthorizeRequest_Subject{Subject: wireSubject(vera)}, Permission: getFolder, ResourcePath: long,
+		})
+		if apierr.CodeOf(err) != codes.InvalidArgument {
+			t.Errorf("a path of %d resources: %v", len(long), err)
 		}
 	})
 }

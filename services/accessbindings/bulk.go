@@ -1,6 +1,8 @@
 package accessbindings
 
 import (
+	"cmp"
+	"fmt"
 	"slices"
 
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
@@ -14,6 +16,27 @@ import (
 type question struct {
 	permission string
 	path       []*accessservicev2.Resource
+	row        int // of the actions, or of the resources of a matrix
+	column     int // of the permissions of a matrix, -1 in a list of actions
+}
+
+// fault is an error of a question as one of the call: with the field of the request
+// that is at fault.
+func (q question) fault(err error) error {
+	e, ok := apierr.As(err)
+	if !ok || len(e.Fields) != 1 {
+		return err
+	}
+	names := map[string]string{
+		"permission":    fmt.Sprintf("actions.items[%d].permission", q.row),
+		"resource_path": fmt.Sprintf("actions.items[%d].resource_path", q.row),
+	}
+	if q.column >= 0 {
+		names["permission"] = fmt.Sprintf("action_matrix.permissions[%d]", q.column)
+		names["resource_path"] = fmt.Sprintf("action_matrix.resource_paths[%d].path", q.row)
+	}
+	f := e.Fields[0]
+	return apierr.InvalidField(cmp.Or(names[f.Name], f.Name), "%s", f.Message)
 }
 
 // questionsOf lists the questions in their order: those of a matrix by resource,
@@ -24,7 +47,7 @@ func questionsOf(req *accessservicev2.BulkAuthorizeRequest) ([]question, error) 
 		items := req.GetActions().GetItems()
 		questions := make([]question, len(items))
 		for i, a := range items {
-			questions[i] = question{a.GetPermission(), a.GetResourcePath()}
+			questions[i] = question{a.GetPermission(), a.GetResourcePath(), i, -1}
 		}
 		return questions, nil
 	}
@@ -33,9 +56,9 @@ func questionsOf(req *accessservicev2.BulkAuthorizeRequest) ([]question, error) 
 		return nil, errManyAsked
 	}
 	questions := make([]question, 0, len(permissions)*len(paths))
-	for _, path := range paths {
-		for _, permission := range permissions {
-			questions = append(questions, question{permission, path.GetPath()})
+	for i, path := range paths {
+		for k, permission := range permissions {
+			questions = append(questions, question{permission, path.GetPath(), i, k})
 		}
 	}
 	return questions, nil
@@ -55,7 +78,9 @@ func maskOf(m *fieldmaskpb.FieldMask) (resultMask, error) {
 		if len(p) > len(fieldDenial) && p[:len(fieldDenial)+1] == fieldDenial+"." {
 			p = fieldDenial
 		}
-		mask.paths = append(mask.paths, p)
+		if !slices.Contains(mask.paths, p) { // each is looked for in each result
+			mask.paths = append(mask.paths, p)
+		}
 	}
 	return mask, nil
 }

@@ -163,6 +163,9 @@ func (g *graph) complete(given []*accessservicev2.Resource) (path []*accessservi
 	if len(given) == 0 {
 		return nil, 0, errNothing
 	}
+	if len(given) > maxPath {
+		return nil, 0, errLongPath
+	}
 	v := g.View()
 	for i, r := range given {
 		self := checker.Resource{Type: r.GetType(), ID: r.GetId()}
