@@ -72,3 +72,17 @@ func (c tokenCreateCommand) Run(ctx context.Context, out io.Writer) error {
 		return err
 	})
 }
+
+type keyRotateCommand struct{ operatorFlags }
+
+// Run prints the id of the key that signs from now on alone on a line.
+func (c keyRotateCommand) Run(ctx context.Context, out io.Writer) error {
+	return c.call(ctx, func(ctx context.Context, client identityv1.OperatorServiceClient) error {
+		resp, err := client.RotateSigningKey(ctx, &identityv1.RotateSigningKeyRequest{})
+		if err != nil {
+			return operator.Explain(err)
+		}
+		_, err = fmt.Fprintln(out, resp.GetKeyId())
+		return err
+	})
+}
