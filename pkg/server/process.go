@@ -306,7 +306,7 @@ func (p *Process) meetPeers() []error {
 			case err != nil:
 				errs = append(errs, err)
 			case !met:
-				errs = append(errs, fmt.Errorf("unit %s: unit %s at %s has not been reached", u.Name, need, p.opts.Peers[need]))
+				errs = append(errs, fmt.Errorf("unit %s: unit %s at %s has not answered that it serves (if it does not trust this one, its log says so)", u.Name, need, p.opts.Peers[need]))
 			}
 		}
 	}

@@ -84,10 +84,12 @@ type fake struct {
 type seen struct {
 	principal authn.Principal
 	request   log.Request
+	md        metadata.MD // as it came
 }
 
 func (f *fake) note(ctx context.Context) {
-	f.seen.Store(&seen{authn.FromContext(ctx), log.RequestFrom(ctx)})
+	md, _ := metadata.FromIncomingContext(ctx)
+	f.seen.Store(&seen{authn.FromContext(ctx), log.RequestFrom(ctx), md})
 }
 
 // Get is the authenticated method.
