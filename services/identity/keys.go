@@ -104,35 +104,31 @@ func (k *keyRing) follow(ctx context.Context) error {
 	return nil
 }
 
-// rotate retires the active key, destroys its private part, begins to sign with
-// the next one and makes another next. record writes the audit record.
-func (k *keyRing) rotate(ctx context.Context, record func(ctx context.Context, tx *sql.Tx, keyID string) error) (string, error) {
-	var keyID string
-	err := sqldb.InTx(ctx, k.db, func(ctx context.Context, tx *sql.Tx) error {
-		if err := k.lock(ctx, tx); err != nil {
-			return err
-		}
-		if err := tx.QueryRowContext(ctx, `SELECT id FROM identity_signing_keys WHERE state = $1`, keyNext).Scan(&keyID); err != nil {
-			return err
-		}
-		_, err := tx.ExecContext(ctx, `
-			UPDATE identity_signing_keys SET state = $1, retired_at = $2, private_key = $3 WHERE state = $4`,
-			keyRetired, sqldb.Micros(k.now()), []byte{}, keyActive)
+// rotate retires the active key, destroys its private part, makes the next one
+// active, whose id it returns, and makes another next. After the commit follow
+// begins to sign with it.
+func (k *keyRing) rotate(ctx context.Context, tx *sql.Tx) (keyID string, err error) {
+	defer func() {
 		if err != nil {
-			return err
+			err = fmt.Errorf("rotate signing keys: %w", err)
 		}
-		if _, err := tx.ExecContext(ctx, `UPDATE identity_signing_keys SET state = $1 WHERE id = $2`, keyActive, keyID); err != nil {
-			return err
-		}
-		if err := k.insert(ctx, tx, keyNext); err != nil {
-			return err
-		}
-		return record(ctx, tx, keyID)
-	})
-	if err != nil {
-		return "", fmt.Errorf("rotate signing keys: %w", err)
+	}()
+	if err := k.lock(ctx, tx); err != nil {
+		return "", err
 	}
-	return keyID, k.follow(ctx)
+	if err := tx.QueryRowContext(ctx, `SELECT id FROM identity_signing_keys WHERE state = $1`, keyNext).Scan(&keyID); err != nil {
+		return "", err
+	}
+	_, err = tx.ExecContext(ctx, `
+		UPDATE identity_signing_keys SET state = $1, retired_at = $2, private_key = $3 WHERE state = $4`,
+		keyRetired, sqldb.Micros(k.now()), []byte{}, keyActive)
+	if err != nil {
+		return "", err
+	}
+	if _, err := tx.ExecContext(ctx, `UPDATE identity_signing_keys SET state = $1 WHERE id = $2`, keyActive, keyID); err != nil {
+		return "", err
+	}
+	return keyID, k.insert(ctx, tx, keyNext)
 }
 
 // public lists the keys by which a token may be verified, newest first.

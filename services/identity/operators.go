@@ -34,32 +34,59 @@ const jobRegister = "register-user"
 
 // CreateUser makes a user with an OAuth token, and answers when the permission
 // checker knows the user. When it cannot be reached the user is withdrawn, since
-// the token that nobody saw would be lost: the call may be repeated. Fails:
-// LOGIN_TAKEN, EMAIL_TAKEN, UNAVAILABLE.
+// the token that nobody saw would be lost: the call may be repeated. With an
+// idempotency key the same user and token are the answer again. Fails: LOGIN_TAKEN,
+// EMAIL_TAKEN, UNAVAILABLE.
 func (s *operators) CreateUser(ctx context.Context, req *identityv1.CreateUserRequest) (*identityv1.CreateUserResponse, error) {
 	u := User{ID: id.New(id.User), Login: req.GetLogin(), Email: req.GetEmail(), State: Creating, CreatedAt: s.now()}
 	token, hash := newOAuthToken()
+	resp := new(identityv1.CreateUserResponse)
 	var ticket jobs.Ticket
-	err := sqldb.InTx(ctx, s.store.db, func(ctx context.Context, tx *sql.Tx) error {
-		if err := s.store.InsertUser(ctx, tx, u, hash); err != nil {
+	var again bool
+	err := sqldb.InTx(ctx, s.store.db, func(ctx context.Context, tx *sql.Tx) (err error) {
+		again, err = s.once.Answer(ctx, tx, resp, func() error {
+			if err := s.store.InsertUser(ctx, tx, u, hash); err != nil {
+				return err
+			}
+			if err := s.record(ctx, tx, "CreateUser", u.ID, map[string]any{"login": u.Login}); err != nil {
+				return err
+			}
+			resp.Id, resp.Login, resp.OauthToken = u.ID, u.Login, token
+			ticket, err = s.jobs.Enqueue(ctx, tx, jobs.Job{Kind: jobRegister, Payload: registration{u.ID}})
 			return err
-		}
-		if err := s.record(ctx, tx, "CreateUser", u.ID, map[string]any{"login": u.Login}); err != nil {
-			return err
-		}
-		var err error
-		ticket, err = s.jobs.Enqueue(ctx, tx, jobs.Job{Kind: jobRegister, Payload: registration{u.ID}})
+		})
 		return err
 	})
 	if err != nil {
 		return nil, err
+	}
+	if again {
+		if err := s.complete(ctx, resp.GetId()); err != nil {
+			return nil, err
+		}
+		return resp, nil
 	}
 	if err := s.jobs.Do(ctx, ticket); err != nil {
 		if err := s.withdraw(ctx, u, err); err != nil {
 			return nil, err
 		}
 	}
-	return &identityv1.CreateUserResponse{Id: u.ID, Login: u.Login, OauthToken: token}, nil
+	return resp, nil
+}
+
+// complete registers a user whose first call did not live to do it. Fails:
+// UNAVAILABLE, also when that call withdraws the user meanwhile.
+func (s *operators) complete(ctx context.Context, userID string) error {
+	u, err := s.store.User(ctx, s.store.db, userID)
+	if err == nil && u.State == Creating {
+		if err = s.register(ctx, registration{userID}); err == nil {
+			_, err = s.store.User(ctx, s.store.db, userID)
+		}
+	}
+	if errors.Is(err, errUserNotFound) {
+		return errWithdrawn
+	}
+	return err
 }
 
 // register makes the checker know a user, then makes the user visible.
@@ -92,6 +119,9 @@ func (s *operators) withdraw(ctx context.Context, u User, cause error) error {
 	err := sqldb.InTx(ctx, s.store.db, func(ctx context.Context, tx *sql.Tx) error {
 		var err error
 		if withdrawn, err = s.store.Withdraw(ctx, tx, u.ID); err != nil || !withdrawn {
+			return err
+		}
+		if err = s.once.Forget(ctx, tx); err != nil {
 			return err
 		}
 		return s.record(ctx, tx, "WithdrawUser", u.ID, map[string]any{"login": u.Login})
@@ -128,15 +158,26 @@ func (s *operators) CreateToken(ctx context.Context, req *identityv1.CreateToken
 }
 
 // RotateSigningKey begins to sign with the key that was made for it before, and
-// destroys the private part of the old one.
+// destroys the private part of the old one. Sent again with the same idempotency
+// key, it does not rotate again.
 func (s *operators) RotateSigningKey(ctx context.Context, _ *identityv1.RotateSigningKeyRequest) (*identityv1.RotateSigningKeyResponse, error) {
-	keyID, err := s.keys.rotate(ctx, func(ctx context.Context, tx *sql.Tx, keyID string) error {
-		return s.record(ctx, tx, "RotateSigningKey", "", map[string]any{"key_id": keyID})
+	resp := new(identityv1.RotateSigningKeyResponse)
+	err := sqldb.InTx(ctx, s.store.db, func(ctx context.Context, tx *sql.Tx) error {
+		_, err := s.once.Answer(ctx, tx, resp, func() (err error) {
+			if resp.KeyId, err = s.keys.rotate(ctx, tx); err != nil {
+				return err
+			}
+			return s.record(ctx, tx, "RotateSigningKey", "", map[string]any{"key_id": resp.GetKeyId()})
+		})
+		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &identityv1.RotateSigningKeyResponse{KeyId: keyID}, nil
+	if err := s.keys.follow(ctx); err != nil {
+		return nil, err
+	}
+	return resp, nil
 }
 
 // record writes the audit record of an event about a user, in the transaction of

@@ -20,5 +20,7 @@ var (
 	errJWT        = apierr.Unauthenticated(ReasonCredentialsInvalid, "jwt is not signed by a key of this installation: no service account has keys here")
 	errNoIdentity = apierr.Unauthenticated(ReasonCredentialsInvalid, "the request holds no credentials")
 
+	errWithdrawn = apierr.Unavailable(apierr.ReasonUnavailable, "the user could not be registered and was withdrawn, try again")
+
 	errNoServiceAccounts = apierr.Unimplemented("tokens of service accounts are not issued by this version")
 )

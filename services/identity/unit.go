@@ -11,6 +11,7 @@ import (
 
 	"github.com/bindery-iam/bindery/pkg/audit"
 	"github.com/bindery-iam/bindery/pkg/authn"
+	"github.com/bindery-iam/bindery/pkg/idempotency"
 	"github.com/bindery-iam/bindery/pkg/jobs"
 	"github.com/bindery-iam/bindery/pkg/server"
 	"github.com/bindery-iam/bindery/pkg/sqldb"
@@ -27,7 +28,7 @@ func Unit() server.Unit {
 	return server.Unit{
 		Name:       Name,
 		Needs:      []string{"accessbindings"},
-		Migrations: []sqldb.Migrations{Migrations(), jobs.Migrations(Name), audit.Migrations(Name)},
+		Migrations: []sqldb.Migrations{Migrations(), idempotency.Migrations(Name), jobs.Migrations(Name), audit.Migrations(Name)},
 		Build: func(ctx context.Context, base server.Base) (*server.Parts, error) {
 			s, err := New(ctx, base)
 			if err != nil {
@@ -41,6 +42,7 @@ func Unit() server.Unit {
 // Service is the unit at work.
 type Service struct {
 	store    *Store
+	once     *idempotency.Store
 	keys     *keyRing
 	issuer   *authn.Issuer
 	tokens   *authn.Verifier
@@ -54,6 +56,7 @@ type Service struct {
 func New(ctx context.Context, base server.Base) (*Service, error) {
 	s := &Service{
 		store:    &Store{db: base.DB},
+		once:     idempotency.NewStore(base.DB, Name, base.Now),
 		keys:     &keyRing{db: base.DB, now: base.Now},
 		tokens:   base.Tokens,
 		jobs:     jobs.New(jobs.Config{DB: base.DB, Unit: Name, Log: base.Log}),
@@ -81,6 +84,11 @@ func (s *Service) Parts() *server.Parts {
 		},
 		RegisterOperator: func(r grpc.ServiceRegistrar) {
 			identityv1.RegisterOperatorServiceServer(r, &operators{Service: s})
+		},
+		Keys: s.once,
+		Keyed: []string{
+			identityv1.OperatorService_CreateUser_FullMethodName,
+			identityv1.OperatorService_RotateSigningKey_FullMethodName,
 		},
 		Ready: func(context.Context) error {
 			if s.keys.signing().Private == nil {
