@@ -16,14 +16,16 @@ import (
 // conn is one end of a pipe with an address of its own.
 type conn struct {
 	net.Conn
-	remote net.Addr
+	local, remote net.Addr
 }
 
+func (c conn) LocalAddr() net.Addr  { return c.local }
 func (c conn) RemoteAddr() net.Addr { return c.remote }
 
 func TestPlaintextIsForLoopback(t *testing.T) {
 	loopback := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}
 	other := &net.TCPAddr{IP: net.IPv4(192, 0, 2, 7)}
+	own := &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}
 	for _, tt := range []struct {
 		name   string
 		remote net.Addr
@@ -32,6 +34,7 @@ func TestPlaintextIsForLoopback(t *testing.T) {
 	}{
 		{"loopback", loopback, false, true},
 		{"loopback of IPv6", &net.TCPAddr{IP: net.IPv6loopback}, false, true},
+		{"our own address", own, false, true},
 		{"another machine", other, false, false},
 		{"another machine, allowed", other, true, true},
 	} {
@@ -39,7 +42,7 @@ func TestPlaintextIsForLoopback(t *testing.T) {
 			client, srv := net.Pipe()
 			defer client.Close()
 			go func() { _, _ = client.Write([]byte("PRI * HTTP/2.0\r\n")) }()
-			got, _, err := newEitherCreds(&tls.Config{}, tt.allow).ServerHandshake(conn{srv, tt.remote})
+			got, _, err := newEitherCreds(&tls.Config{}, tt.allow).ServerHandshake(conn{srv, own, tt.remote})
 			if (err == nil) != tt.ok || (err != nil && !errors.Is(err, errPlaintext)) {
 				t.Fatalf("got %v, want accepted %v", err, tt.ok)
 			}

@@ -47,7 +47,7 @@ func (c *eitherCreds) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthI
 	if first[0] == firstByteOfTLS {
 		return c.TransportCredentials.ServerHandshake(peeked)
 	}
-	if !c.plaintext && !isLoopback(raw.RemoteAddr()) {
+	if !c.plaintext && !staysHere(raw) {
 		return nil, nil, fmt.Errorf("%w: %s", errPlaintext, raw.RemoteAddr())
 	}
 	return peeked, plaintextInfo{}, nil
@@ -83,6 +83,14 @@ type plaintextInfo struct{}
 
 // AuthType is "insecure", as grpc calls it.
 func (plaintextInfo) AuthType() string { return "insecure" }
+
+// staysHere reports whether a connection does not leave the machine: over loopback,
+// or from and to one address, which the kernel takes from no network.
+func staysHere(conn net.Conn) bool {
+	from, isTCP := conn.RemoteAddr().(*net.TCPAddr)
+	to, alsoTCP := conn.LocalAddr().(*net.TCPAddr)
+	return isLoopback(conn.RemoteAddr()) || isTCP && alsoTCP && from.IP.Equal(to.IP)
+}
 
 func isLoopback(addr net.Addr) bool {
 	switch a := addr.(type) {
