@@ -35,10 +35,11 @@ func (in *setSubject) plan(ctx context.Context, on *state) (plan, error) {
 	if err != nil {
 		return plan{}, err
 	}
-	switch states[in.subject] {
-	case in.state:
+	old := states[in.subject]
+	if old == in.state {
 		return plan{}, nil
-	case stateDeleted:
+	}
+	if old == stateDeleted {
 		return plan{}, errSubjectDeleted.Withf("%s:%s is deleted", in.subject.Type, in.subject.ID)
 	}
 	var changes []*accessv1.Change
