@@ -116,6 +116,11 @@ func (c *chain) replayGone(ctx context.Context, k *call, msg proto.Message, refu
 	if err != nil || key == nil {
 		return nil, refusal
 	}
+	done, err := c.turns.Take(ctx, key) // the deletion itself may still be under way
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	op, err := k.earlier(idempotency.NewContext(ctx, key))
 	if err != nil {
 		c.log.Warn("no replay for a resource that is gone", zap.String("request_id", k.request.ID), zap.Error(err))
