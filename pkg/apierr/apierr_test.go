@@ -205,6 +205,33 @@ func TestAStatusShowsNothingThatATerminalObeys_NM9(t *testing.T) {
 	}
 }
 
+// What a library says about a REST call is told in its sense, not in its words.
+func TestDescribed(t *testing.T) {
+	for _, tt := range []struct {
+		code    codes.Code
+		text    string
+		want    codes.Code
+		message string
+	}{
+		{codes.InvalidArgument, "proto:\u00a0syntax error (line 1:44): invalid UTF-8 in string", codes.InvalidArgument, "body: (line 1:44): invalid UTF-8 in string"},
+		{codes.InvalidArgument, `proto: (line 1:2): unknown field "nam"`, codes.InvalidArgument, `nam: (line 1:2): unknown field "nam"`},
+		{codes.InvalidArgument, `parsing field "page_size": strconv.ParseInt: parsing "x": invalid syntax`, codes.InvalidArgument, `page_size: parsing field "page_size": parsing "x": invalid syntax`},
+		{codes.InvalidArgument, "http: request body too large", codes.InvalidArgument, "body: is too large"},
+		{codes.ResourceExhausted, "grpc: received message larger than max (5 vs. 4)", codes.InvalidArgument, "the request is too large"},
+		{codes.Internal, "grpc: error while marshaling: " + secret, codes.Internal, "internal error"},
+		{codes.Unavailable, "connection error: desc = " + secret, codes.Unavailable, "a service behind this one cannot be reached, try again"},
+	} {
+		got := Edge(Described(status.Error(tt.code, tt.text), "MALFORMED"), "")
+		if got.Code() != tt.want || got.Message() != tt.message {
+			t.Errorf("%s: got %v %q, want %q", tt.text, got.Code(), got.Message(), tt.message)
+		}
+	}
+	own := NotFound("R", "x").GRPCStatus().Err()
+	if Described(own, "MALFORMED") != own || Described(nil, "MALFORMED") != nil { //nolint:errorlint // the very same one
+		t.Error("a refusal of ours is changed")
+	}
+}
+
 // detail returns the detail of that type; the test fails without one.
 func detail[T proto.Message](t *testing.T, st *status.Status) T {
 	t.Helper()

@@ -45,17 +45,6 @@ func FromRPC(err error) error {
 	return outward(err)
 }
 
-// Described gives a reason to a status that a library made and that has no
-// details, e.g. grpc-gateway about a body that is no JSON. Other errors it returns
-// as they are. Described of nil is nil.
-func Described(err error, reason string) error {
-	var s interface{ GRPCStatus() *status.Status }
-	if _, ours := As(err); ours || !errors.As(err, &s) || len(s.GRPCStatus().Details()) > 0 {
-		return err
-	}
-	return New(s.GRPCStatus().Code(), reason, "%s", s.GRPCStatus().Message()).WithCause(err)
-}
-
 // GRPCStatus is the status of the error, without its cause.
 func (e *Error) GRPCStatus() *status.Status {
 	st := status.New(e.Code, clean(e.Message))

@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
+	"google.golang.org/grpc/codes"
 
 	"github.com/bindery-iam/bindery/pkg/apierr"
 )
@@ -29,6 +30,9 @@ func writeError(ctx context.Context, mux *runtime.ServeMux, m runtime.Marshaler,
 		id := uuid.NewString()
 		w.Header().Set("X-Request-Id", id)
 		err = apierr.Edge(apierr.Described(err, reasonMalformed), id).Err()
+	}
+	if apierr.CodeOf(err) == codes.Unavailable {
+		w.Header().Set("Retry-After", "1")
 	}
 	runtime.DefaultHTTPErrorHandler(ctx, mux, m, challengeWriter{w}, r, err)
 }

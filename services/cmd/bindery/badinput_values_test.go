@@ -40,7 +40,7 @@ func encode(m proto.Message) ([]byte, error) {
 }
 
 // isUTF8 reports whether the message could be sent by a client that checks it.
-func (m mutation) isUTF8() bool { return m.what != "not UTF-8" }
+func (m mutation) isUTF8() bool { return !strings.HasSuffix(m.what, "not UTF-8") }
 
 // mutations returns every bad value for every field of a request, in an order that
 // stays.
