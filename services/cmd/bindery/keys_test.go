@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+
+	"github.com/bindery-iam/bindery/pkg/catalog"
+	"github.com/bindery-iam/bindery/pkg/server"
+	"github.com/bindery-iam/bindery/pkg/server/servertest"
+	"github.com/bindery-iam/bindery/pkg/sqldb"
+	"github.com/bindery-iam/bindery/pkg/sqldb/sqldbtest"
+)
+
+// reads begin the names of methods that change nothing.
+var reads = []string{"Get", "List", "Authenticate", "Authorize", "BulkAuthorize"}
+
+// repeatable are the methods that change something, ignore the idempotency key, and
+// why a repetition does no harm.
+var repeatable = map[string]string{
+	"/bindery.access.v1.ResourceService/RegisterResource":          "finds the resource registered",
+	"/bindery.access.v1.ResourceService/MoveResource":              "finds the resource moved",
+	"/bindery.access.v1.ResourceService/RemoveResource":            "finds the resource removed",
+	"/bindery.access.v1.SubjectService/SetSubject":                 "finds the subject in that state",
+	"/bindery.access.v1.SubjectService/UpdateMembers":              "finds the members as they are to be",
+	"/bindery.access.v1.SubjectService/RevokeToken":                "finds the token revoked",
+	"/yandex.cloud.iam.v1.IamTokenService/Create":                  "issues another token, and ends none (TK-2)",
+	"/yandex.cloud.iam.v1.IamTokenService/CreateForServiceAccount": "issues another token, and ends none (TK-2)",
+	"/yandex.cloud.iam.v1.IamTokenService/Revoke":                  "finds the token revoked (TK-3)",
+	"/bindery.identity.v1.OperatorService/CreateToken":             "issues another token, and ends none (TK-2)",
+}
+
+// TestEveryWriteHonoursIdempotencyKeys holds every registered method to one of three:
+// it reads, it makes its write once for each key, or a repetition does no harm.
+func TestEveryWriteHonoursIdempotencyKeys(t *testing.T) {
+	left := maps.Clone(repeatable)
+	for _, p := range builtParts(t) {
+		for _, md := range registered(t, p) {
+			name := "/" + string(md.Parent().FullName()) + "/" + string(md.Name())
+			read := slices.ContainsFunc(reads, func(verb string) bool { return strings.HasPrefix(string(md.Name()), verb) })
+			keyed := p.Keys != nil && (md.Output().FullName() == "yandex.cloud.operation.Operation" || slices.Contains(p.Keyed, name))
+			why := repeatable[name]
+			delete(left, name)
+			switch {
+			case read && (keyed || why != ""):
+				t.Errorf("%s reads, by its name, and is said to write", name)
+			case !read && keyed == (why != ""):
+				t.Errorf("%s: name it in its unit's Keyed, or say here why a repetition does no harm; not both", name)
+			}
+		}
+	}
+	for name := range left {
+		t.Errorf("%s is not registered", name)
+	}
+}
+
+// builtParts builds all units and returns what they gave.
+func builtParts(t *testing.T) []*server.Parts {
+	t.Helper()
+	c, err := catalog.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := units()
+	parts := make([]*server.Parts, len(all))
+	for i := range all {
+		build := all[i].Build
+		all[i].Build = func(ctx context.Context, base server.Base) (*server.Parts, error) {
+			p, err := build(ctx, base)
+			parts[i] = p
+			return p, err
+		}
+	}
+	servertest.Start(t, servertest.Options{Units: all, DB: sqldbtest.Open(t, sqldb.SQLite, "bindery", nil), Catalog: c})
+	return parts
+}
+
+// registered returns the methods that a unit registers, at all its doors.
+func registered(t *testing.T, p *server.Parts) []protoreflect.MethodDescriptor {
+	t.Helper()
+	var names serviceNames
+	p.Register(&names)
+	if p.RegisterOperator != nil {
+		p.RegisterOperator(&names)
+	}
+	var methods []protoreflect.MethodDescriptor
+	for _, name := range names {
+		d, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		service, ok := d.(protoreflect.ServiceDescriptor)
+		if !ok {
+			t.Fatalf("%s is not a service", name)
+		}
+		for i := range service.Methods().Len() {
+			methods = append(methods, service.Methods().Get(i))
+		}
+	}
+	return methods
+}
+
+// serviceNames is a registrar that keeps names.
+type serviceNames []string
+
+// RegisterService keeps the name of a service.
+func (n *serviceNames) RegisterService(desc *grpc.ServiceDesc, _ any) {
+	*n = append(*n, desc.ServiceName)
+}
