@@ -28,6 +28,8 @@ const (
 	ReasonQuotaExceeded      = "QUOTA_EXCEEDED"          // a limit is reached; see QuotaFailure
 	ReasonCheckerUnavailable = "CHECKER_UNAVAILABLE"     // nobody could decide; never a pass
 	ReasonUnavailable        = "UNAVAILABLE"             // try again
+	ReasonOutcomeUnknown     = "OUTCOME_UNKNOWN"         // the change may have been made; the idempotency key finds it
+	ReasonStorageFull        = "STORAGE_FULL"            // the database has no room for changes
 	ReasonOverloaded         = "OVERLOADED"              // too many calls at once; see RetryInfo
 	ReasonCancelled          = "CANCELLED"               // the caller went away
 	ReasonDeadline           = "DEADLINE_EXCEEDED"       // the caller's deadline passed

@@ -20,6 +20,7 @@ import (
 	"github.com/bindery-iam/bindery/pkg/authz"
 	"github.com/bindery-iam/bindery/pkg/idempotency"
 	"github.com/bindery-iam/bindery/pkg/log"
+	"github.com/bindery-iam/bindery/pkg/sqldb"
 )
 
 // chain is what every call passes, as one interceptor: metrics, request id and
@@ -199,6 +200,7 @@ func (c *chain) end(ctx context.Context, k *call, err error) error {
 		k.request = incoming(ctx, k.name)
 		named(&k.request)
 	}
+	err = sqldb.Outward(ctx, err)
 	st := apierr.Edge(err, k.request.ID)
 	k.metrics.observe(st.Code(), took)
 	level := zap.InfoLevel

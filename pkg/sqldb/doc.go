@@ -9,6 +9,8 @@
 //   - InTx is the only way to begin a transaction that writes; Snapshot reads
 //     several things as of one moment.
 //   - Migrate brings a database to the version of the program, forward only.
+//   - A connection that was lost is made anew, and what can be done again without
+//     harm is; Outward tells the caller of an RPC what remains.
 //   - ConstraintName tells which constraint an error broke, by PostgreSQL's name
 //     for it on both engines.
 //

@@ -71,10 +71,17 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
-	if err := errors.Join(db.write.PingContext(ctx), db.read.PingContext(ctx)); err != nil {
+	if err := db.ping(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open database: %w", err), db.Close())
 	}
 	return db, nil
+}
+
+func (db *DB) ping(ctx context.Context) error {
+	if err := db.write.PingContext(ctx); err != nil || db.read == db.write {
+		return err
+	}
+	return db.read.PingContext(ctx)
 }
 
 func open(cfg Config) (*DB, error) {
@@ -182,14 +189,22 @@ func (db *DB) Close() error {
 func (db *DB) Engine() Engine { return db.engine }
 
 // QueryContext reads rows, outside any transaction. What was committed before
-// the call is seen.
-func (db *DB) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	return db.read.QueryContext(ctx, query, args...)
+// the call is seen. It is sent again when the connection was lost.
+func (db *DB) QueryContext(ctx context.Context, query string, args ...any) (rows *sql.Rows, err error) {
+	err = again(ctx, func() (bool, error) {
+		rows, err = db.read.QueryContext(ctx, query, args...) //nolint:rowserrcheck,sqlclosecheck // the caller's
+		return lost(err), err
+	})
+	return rows, err
 }
 
-// QueryRowContext reads one row, outside any transaction.
-func (db *DB) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
-	return db.read.QueryRowContext(ctx, query, args...)
+// QueryRowContext reads one row as QueryContext does.
+func (db *DB) QueryRowContext(ctx context.Context, query string, args ...any) (row *sql.Row) {
+	_ = again(ctx, func() (bool, error) { // the row keeps the error
+		row = db.read.QueryRowContext(ctx, query, args...)
+		return lost(row.Err()), row.Err()
+	})
+	return row
 }
 
 // Querier reads: a DB, or a transaction. A store method that takes one can be

@@ -11,24 +11,51 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// maxAttempts bounds how often InTx runs a function that conflicts with others.
-const maxAttempts = 10
+// Bounds of what is tried again.
+const (
+	maxAttempts = 10              // of a transaction that conflicts with others
+	patience    = 2 * time.Second // for a database that is away
+	maxPause    = 200 * time.Millisecond
+)
 
 // InTx runs fn in one transaction that writes: it commits when fn returns nil and
 // rolls back otherwise, also on a panic. It is the only way to begin one.
 //
 // The isolation is read committed; a rule that reads state reads it with
 // ForUpdate. When PostgreSQL ends the transaction for a conflict with another
-// (deadlock, serialization failure), fn is run again from the start, so it must
-// have no effect outside tx. After a statement has failed fn must return: the
-// transaction is lost on PostgreSQL.
+// (deadlock, serialization failure), or the connection is lost before COMMIT was
+// sent, fn is run again from the start, so it must have no effect outside tx.
+// After a statement has failed fn must return: the transaction is lost on
+// PostgreSQL. A COMMIT that was not answered is not repeated: its outcome is
+// unknown.
 func InTx(ctx context.Context, db *DB, fn func(ctx context.Context, tx *sql.Tx) error) error {
-	for attempt := 1; ; attempt++ {
+	conflicts := 0
+	return again(ctx, func() (bool, error) {
 		err := inTx(ctx, db.write, nil, fn)
-		if err == nil || !conflict(err) || attempt == maxAttempts {
+		if conflict(err) {
+			conflicts++
+			return conflicts < maxAttempts, err
+		}
+		return lost(err) && !errors.As(err, new(*unknownError)), err
+	})
+}
+
+// again runs try until it does not ask to be run again, the database has been away
+// for longer than patience, or ctx ends.
+func again(ctx context.Context, try func() (retry bool, err error)) error {
+	var since time.Time // when the connection was lost first
+	for attempt := int64(1); ; attempt++ {
+		retry, err := try()
+		if !retry {
 			return err
 		}
-		pause := time.Duration(rand.Int64N(int64(attempt) * int64(5*time.Millisecond))) //nolint:gosec // spreads the attempts, no secret
+		if since.IsZero() {
+			since = time.Now()
+		}
+		if time.Since(since) > patience {
+			return err
+		}
+		pause := time.Duration(rand.Int64N(min(attempt*int64(5*time.Millisecond), int64(maxPause)))) //nolint:gosec // spreads the attempts, no secret
 		select {
 		case <-ctx.Done():
 			return errors.Join(ctx.Err(), err)
@@ -38,13 +65,20 @@ func InTx(ctx context.Context, db *DB, fn func(ctx context.Context, tx *sql.Tx) 
 }
 
 // Snapshot runs fn in a transaction that only reads and sees one moment of the
-// database, however many statements it takes.
+// database, however many statements it takes. fn is run once.
 func Snapshot(ctx context.Context, db *DB, fn func(ctx context.Context, tx *sql.Tx) error) error {
 	opts := &sql.TxOptions{ReadOnly: true}
 	if db.engine == PostgreSQL {
 		opts.Isolation = sql.LevelRepeatableRead
 	}
-	return inTx(ctx, db.read, opts, fn)
+	begun := false
+	return again(ctx, func() (bool, error) {
+		err := inTx(ctx, db.read, opts, func(ctx context.Context, tx *sql.Tx) error {
+			begun = true
+			return fn(ctx, tx)
+		})
+		return lost(err) && !begun, err
+	})
 }
 
 func inTx(ctx context.Context, pool *sql.DB, opts *sql.TxOptions, fn func(context.Context, *sql.Tx) error) (err error) {
@@ -65,6 +99,9 @@ func inTx(ctx context.Context, pool *sql.DB, opts *sql.TxOptions, fn func(contex
 		return err
 	}
 	if err := tx.Commit(); err != nil {
+		if opts == nil && unsure(err) { // a transaction that writes
+			return &unknownError{err}
+		}
 		return fmt.Errorf("commit: %w", err)
 	}
 	committed = true
