@@ -169,7 +169,7 @@ func (c *chain) routed(ss grpc.ServerStream, name string) error {
 	}
 	took, code := time.Since(k.start), apierr.CodeOf(err)
 	k.metrics.observe(code, took)
-	c.line(k, zap.InfoLevel, code, took, zap.String("owner", to.unit))
+	c.line(k, zap.DebugLevel, code, took, zap.String("owner", to.unit)) // the owner has written one, under the same id
 	return err
 }
 

@@ -4,6 +4,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"net"
 	"net/url"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/bindery-iam/bindery/pkg/sqldb/sqldbtest"
 )
@@ -129,4 +131,37 @@ func freeAddress(t testing.TB) string {
 	}
 	defer l.Close()
 	return l.Addr().String()
+}
+
+// TestUnitsKeepApart wants that the role of a unit reads and writes its own tables
+// and nobody else's.
+func TestUnitsKeepApart(t *testing.T) {
+	binary(t)
+	databases := unitDatabases(t, sqldbtest.URL(t))
+	for name := range tables {
+		command(t, "migrate", name, "--data-dir", t.TempDir(), "--database-url", databases[name])
+	}
+	for name := range tables {
+		conn, err := pgx.Connect(t.Context(), databases[name])
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close(t.Context())
+		for owner := range tables {
+			for _, query := range []string{
+				`SELECT count(*) FROM ` + owner + `.schema_versions`,
+				`DELETE FROM ` + owner + `.schema_versions WHERE false`,
+				`CREATE TABLE ` + owner + `.extra ()`,
+			} {
+				_, err := conn.Exec(t.Context(), query)
+				var refused *pgconn.PgError
+				if name == owner && err != nil || name != owner && (!errors.As(err, &refused) || refused.Code != "42501") {
+					t.Errorf("%s as %s: %v", query, name, err)
+				}
+			}
+		}
+		if _, err := conn.Exec(t.Context(), `CREATE SCHEMA another`); err == nil {
+			t.Errorf("%s can make schemas", name)
+		}
+	}
 }
