@@ -25,6 +25,7 @@ type cli struct {
 	} `cmd:"" help:"Manage the keys that sign tokens, through the running server's operator socket."`
 	Backup  backupCommand  `cmd:"" help:"Write everything into one file, beside a running server or without one."`
 	Restore restoreCommand `cmd:"" help:"Make an empty installation, on either engine, what a backup was."`
+	Doctor  doctorCommand  `cmd:"" help:"Look at an installation and say what is wrong with it; exit code 1 when something is."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
 
