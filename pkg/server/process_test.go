@@ -20,6 +20,7 @@ import (
 
 	"github.com/bindery-iam/bindery/pkg/authn"
 	"github.com/bindery-iam/bindery/pkg/authz"
+	"github.com/bindery-iam/bindery/pkg/idempotency"
 	"github.com/bindery-iam/bindery/pkg/operation"
 	"github.com/bindery-iam/bindery/pkg/server"
 	"github.com/bindery-iam/bindery/pkg/server/servertest"
@@ -72,6 +73,8 @@ func TestProcessRefusesToStart(t *testing.T) {
 		{"two web servers", []server.Unit{unitOf("a", server.Parts{Register: nothing, HTTP: http.NotFoundHandler()}), unitOf("b", server.Parts{Register: nothing, HTTP: http.NotFoundHandler()})}, nil, []string{"unit b: another unit serves HTTP"}},
 		{"a service twice", []server.Unit{unitOf("a", server.Parts{Register: tokens}), unitOf("b", server.Parts{Register: tokens})}, nil, []string{"yandex.cloud.iam.v1.IamTokenService is registered twice"}},
 		{"a resolver twice", []server.Unit{unitOf("a", server.Parts{Register: nothing, Resolvers: map[string]authz.Resolver{"key": nil}}), unitOf("b", server.Parts{Register: nothing, Resolvers: map[string]authz.Resolver{"key": nil}})}, nil, []string{"units a and b both give the resolver key"}},
+		{"a key of nobody's", []server.Unit{unitOf("a", server.Parts{Register: tokens, Keyed: []string{"/x/Y"}})}, nil, []string{"unit a: names methods with idempotency keys and keeps none"}},
+		{"a key of no method", []server.Unit{unitOf("a", server.Parts{Register: tokens, Keys: idempotency.NewStore(nil, "a", nil), Keyed: []string{"/x/Y"}})}, nil, []string{"unit a: /x/Y, to have idempotency keys, is not a method of it"}},
 		{"bad certificate", []server.Unit{unitOf("a", server.Parts{Register: nothing})}, func(o *server.Options) { o.TLS = server.CertFiles{Cert: "/no/cert", Key: "/no/key"} }, []string{"load certificate"}},
 		{"half a certificate", []server.Unit{unitOf("a", server.Parts{Register: nothing})}, func(o *server.Options) { o.TLS.Cert = "/no/cert" }, []string{"certificate and key go together"}},
 		{"all at once", []server.Unit{{Name: "a.b"}, {Name: "operator"}, {Name: "a"}, {Name: "*"}, unitOf("b", server.Parts{}), unitOf("b", server.Parts{})},
