@@ -27,7 +27,9 @@
 //
 // The methods that honour keys are those that return an Operation, and those that
 // their unit names (server.Parts.Keyed). All others ignore the header: they read, or
-// exchange credentials, or do nothing new when repeated.
+// exchange credentials, or do nothing new when repeated (OperationService.Cancel says
+// OPERATION_DONE). A write that was accepted and failed later is answered by its
+// failed operation, which is an error of the call.
 //
 // Of the key only hashes are kept. An answer that is kept as a message, since it
 // shows a secret once, is sealed by a key derived from the caller's. Both are worth

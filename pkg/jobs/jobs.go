@@ -27,6 +27,7 @@ import (
 	"go.uber.org/zap"
 	"maragu.dev/goqite"
 
+	"github.com/bindery-iam/bindery/pkg/idempotency"
 	"github.com/bindery-iam/bindery/pkg/sqldb"
 )
 
@@ -171,10 +172,11 @@ func (q *Queue) Enqueue(ctx context.Context, tx *sql.Tx, job Job) (Ticket, error
 
 // Do executes a job of this process at once, after its transaction has committed.
 // When the handler fails, or the caller goes away, the job stays with the workers
-// and the error is returned: the work is late, not lost.
+// and the error is returned: the work is late, not lost. The idempotency key of the
+// caller stays with its own write: here or by a worker, a job has none.
 func (q *Queue) Do(ctx context.Context, t Ticket) error {
 	done := make(chan error, 1)
-	go func() { done <- q.execute(context.WithoutCancel(ctx), t, 1) }()
+	go func() { done <- q.execute(idempotency.NewContext(context.WithoutCancel(ctx), nil), t, 1) }()
 	select {
 	case err := <-done:
 		return err

@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/zap/zaptest"
 
+	"github.com/bindery-iam/bindery/pkg/idempotency"
 	"github.com/bindery-iam/bindery/pkg/jobs"
 	"github.com/bindery-iam/bindery/pkg/sqldb"
 	"github.com/bindery-iam/bindery/pkg/sqldb/sqldbtest"
@@ -82,7 +83,10 @@ func TestDo(t *testing.T) {
 	forEach(t, func(t *testing.T, db *sqldb.DB) {
 		q := newQueue(t, db, "unit")
 		var got []payload
-		jobs.Register(q, "greet", func(_ context.Context, p payload) error {
+		jobs.Register(q, "greet", func(ctx context.Context, p payload) error {
+			if idempotency.FromContext(ctx) != nil {
+				t.Error("the job has the idempotency key of the call that made it")
+			}
 			got = append(got, p)
 			return nil
 		})
@@ -90,7 +94,7 @@ func TestDo(t *testing.T) {
 		if n := depth(t, q); n != 1 {
 			t.Errorf("depth before Do = %d, want 1", n)
 		}
-		if err := q.Do(t.Context(), ticket); err != nil {
+		if err := q.Do(idempotency.NewContext(t.Context(), new(idempotency.Key)), ticket); err != nil {
 			t.Fatal(err)
 		}
 		if len(got) != 1 || got[0].Name != "é😀" {
