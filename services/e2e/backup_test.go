@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/bindery-iam/bindery/pkg/sqldb"
 	"github.com/bindery-iam/bindery/pkg/sqldb/sqldbtest"
 	iamv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/iam/v1"
 	rmv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/resourcemanager/v1"
@@ -321,6 +322,36 @@ func TestMigrateAtOnce(t *testing.T) {
 	running.Wait()
 	s := startServer(t, url)
 	s.createUser("somebody")
+}
+
+// TestFoldingDatabase does not serve from a database in which different names are
+// equal.
+func TestFoldingDatabase(t *testing.T) {
+	url := sqldbtest.URL(t)
+	s := startServer(t, url)
+	s.stop()
+	db, err := sqldb.Open(t.Context(), sqldb.Config{URL: url})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for _, statement := range []string{
+		`CREATE COLLATION identity.nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false)`,
+		`ALTER TABLE identity.identity_users ALTER COLUMN login TYPE TEXT COLLATE identity.nocase`,
+	} {
+		if _, err := db.Pool().ExecContext(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	args := append([]string{"serve", "all", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--ops", "127.0.0.1:0"}, s.on()...)
+	out, err := exec.Command(binary(t), args...).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "the database of the unit identity must not be used") {
+		t.Errorf("serve: %v, %s", err, out)
+	}
+	out, err = exec.Command(binary(t), append([]string{"doctor"}, s.on()...)...).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "identity_users.login has the collation nocase") {
+		t.Errorf("doctor: %v, %s", err, out)
+	}
 }
 
 // healthy checks that bindery doctor finds nothing wrong with a server, but that the

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/bindery-iam/bindery/pkg/catalog"
@@ -65,6 +67,32 @@ func (f storeFlags) open(ctx context.Context, units []server.Unit) (*stores, err
 // db returns the database of a unit, nil for a unit without tables.
 func (s *stores) db(unit string) *sqldb.DB { return s.byUnit[unit] }
 
+// safe refuses databases by which different names are equal, and warns of those
+// that may lose what they acknowledged.
+func (s *stores) safe(ctx context.Context, log *zap.Logger) error {
+	var warned []string
+	for _, unit := range slices.Sorted(maps.Keys(s.byUnit)) {
+		faults, err := sqldb.Unequal(ctx, s.byUnit[unit], unit)
+		if err != nil {
+			return fmt.Errorf("unit %s: %w", unit, err)
+		}
+		if len(faults) > 0 {
+			return fmt.Errorf("the database of the unit %s must not be used: %s", unit, strings.Join(faults, "; "))
+		}
+		warnings, err := sqldb.Unsafe(ctx, s.byUnit[unit])
+		if err != nil {
+			return fmt.Errorf("unit %s: %w", unit, err)
+		}
+		for _, w := range warnings {
+			if !slices.Contains(warned, w) { // most units share one server
+				warned = append(warned, w)
+				log.Warn("the database is not safe", zap.String("unit", unit), zap.String("what", w))
+			}
+		}
+	}
+	return nil
+}
+
 func (s *stores) close() error {
 	var errs []error
 	closed := make(map[*sqldb.DB]bool, len(s.byUnit))
@@ -100,6 +128,9 @@ func (c serveCommand) Run(ctx context.Context, out io.Writer) error {
 	}
 	if dbs, err = c.open(ctx, opts.Units); err != nil {
 		return err
+	}
+	if err := dbs.safe(ctx, opts.Log); err != nil {
+		return errors.Join(err, dbs.close())
 	}
 	process, err := server.New(ctx, opts)
 	if err != nil {
