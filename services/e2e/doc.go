@@ -6,6 +6,9 @@
 //     each other, and they and our stubs register the same proto names.
 //   - The program is killed in the middle of concurrent writes, and what it had
 //     acknowledged must hold afterwards (crash_test.go).
+//   - Requests are sent ten times at once with their idempotency keys, and until they
+//     are answered while the program is killed; each has one effect
+//     (idempotency_test.go; BINDERY_IDEMPOTENCY_REQUESTS says how many).
 //   - The command line does what it says (testdata/*.txtar).
 //
 // Every test runs on SQLite and on PostgreSQL. They start processes and take

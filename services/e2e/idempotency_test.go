@@ -9,11 +9,13 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
@@ -63,7 +65,8 @@ func TestIdempotencyKeys(t *testing.T) {
 		var all sync.WaitGroup
 		for n := range senders {
 			all.Go(func() {
-				if err := k.sender(n).work(requests); err != nil {
+				mine := k.sender(n, k.tenTimes)
+				if err := mine.work(func() bool { return n+mine.made*senders < requests }, mine.asOthers); err != nil {
 					t.Error(err)
 				}
 			})
@@ -82,6 +85,45 @@ func TestIdempotencyKeys(t *testing.T) {
 				t.Error(err)
 			}
 		}
+	})
+}
+
+// TestIdempotencyKeysAcrossKills kills the server again and again while requests are
+// sent, each until it is answered. Whoever does not know what became of a request
+// sends it again, and each has one effect.
+func TestIdempotencyKeysAcrossKills(t *testing.T) {
+	const kills = 5
+	eachEngine(t, func(t *testing.T, s *server) {
+		k := newKeyedWorld(t, s)
+		over := make(chan struct{})
+		more := func() bool {
+			select {
+			case <-over:
+				return false
+			default:
+				return true
+			}
+		}
+		var all sync.WaitGroup
+		var made, sent atomic.Int64
+		for n := range senders {
+			all.Go(func() {
+				mine := k.sender(n, func(r keyed) (*operationpb.Operation, error) { return k.untilDone(r, &sent) })
+				if err := mine.work(more, nil); err != nil {
+					t.Error(err)
+				}
+				made.Add(int64(mine.made))
+			})
+		}
+		for range kills {
+			time.Sleep(time.Second)
+			s.kill()
+			s.start()
+		}
+		close(over)
+		all.Wait()
+		t.Logf("%d requests were sent %d times", made.Load(), sent.Load())
+		k.onlyTheirFolders(t)
 	})
 }
 
@@ -134,7 +176,8 @@ func newKeyedWorld(t *testing.T, s *server) *keyedWorld {
 
 func (k *keyedWorld) connect(t *testing.T, s *server) {
 	t.Helper()
-	conn, err := grpc.NewClient(s.grpc, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithNoProxy())
+	conn, err := grpc.NewClient(s.grpc, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithNoProxy(),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: 20 * time.Millisecond, Multiplier: 1, MaxDelay: 20 * time.Millisecond}}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,6 +264,29 @@ func (k *keyedWorld) tenTimes(r keyed) (*operationpb.Operation, error) {
 	return ops[0], nil
 }
 
+// untilDone sends a request until it is answered by an operation that is done, at most
+// a minute long, and counts how often it did.
+func (k *keyedWorld) untilDone(r keyed, sent *atomic.Int64) (*operationpb.Operation, error) {
+	first := ""
+	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		sent.Add(1)
+		op, err := k.overGRPC(k.ann, r)
+		switch {
+		case err != nil && (status.Code(err) != codes.Unavailable || time.Now().After(end)):
+			return nil, fmt.Errorf("%s with key %s: %w", r.method, r.key, err)
+		case err != nil:
+			continue
+		case first != "" && op.GetId() != first:
+			return nil, fmt.Errorf("%s with key %s was answered by %s and by %s", r.method, r.key, first, op.GetId())
+		case op.GetDone():
+			return op, nil
+		case time.Now().After(end):
+			return nil, fmt.Errorf("%s with key %s: operation %s is not done", r.method, r.key, op.GetId())
+		}
+		first = op.GetId()
+	}
+}
+
 // replayed wants the answer that a request had before, at both doors.
 func (k *keyedWorld) replayed(r answered, when string) error {
 	for door, send := range map[string]func(string, keyed) (*operationpb.Operation, error){"gRPC": k.overGRPC, "REST": k.overREST} {
@@ -261,6 +327,7 @@ func (k *keyedWorld) onlyTheirFolders(t *testing.T) {
 // sender makes its share of the requests.
 type sender struct {
 	*keyedWorld
+	send    func(keyed) (*operationpb.Operation, error) // to the end
 	n       int
 	folder  string // its own
 	passing string // made by one request, deleted by the next
@@ -268,11 +335,14 @@ type sender struct {
 	made    int
 }
 
-func (k *keyedWorld) sender(n int) *sender { return &sender{keyedWorld: k, n: n} }
+func (k *keyedWorld) sender(n int, send func(keyed) (*operationpb.Operation, error)) *sender {
+	return &sender{keyedWorld: k, n: n, send: send}
+}
 
-// work sends requests and counts their effects.
-func (s *sender) work(requests int) error {
-	op, err := s.tenTimes(s.create(fmt.Sprintf("folder-%d", s.n)))
+// work sends requests while there are more and counts their effects. others, if not
+// nil, is called with each and its answer.
+func (s *sender) work(more func() bool, others func(keyed, *operationpb.Operation) error) error {
+	op, err := s.send(s.create(fmt.Sprintf("folder-%d", s.n)))
 	if err != nil {
 		return err
 	}
@@ -280,14 +350,17 @@ func (s *sender) work(requests int) error {
 		return err
 	}
 	s.effects++
-	for s.n+s.made*senders < requests {
-		if err := s.request(); err != nil {
+	for ; more(); s.made++ {
+		r, op, err := s.request()
+		if err == nil && others != nil {
+			err = others(r, op)
+		}
+		if err != nil {
 			return err
 		}
-		s.made++
 	}
 	if s.passing != "" {
-		if _, err := s.tenTimes(s.remove()); err != nil {
+		if _, err := s.send(s.remove()); err != nil {
 			return err
 		}
 	}
@@ -298,9 +371,8 @@ func (s *sender) work(requests int) error {
 	return err
 }
 
-// request sends the next request ten times, then as others.
-func (s *sender) request() error {
-	var r keyed
+// request sends the next request.
+func (s *sender) request() (r keyed, op *operationpb.Operation, err error) {
 	text := fmt.Sprintf("request-%d-%d", s.n, s.made)
 	switch s.made % 4 {
 	case 0:
@@ -319,9 +391,8 @@ func (s *sender) request() error {
 		r = s.remove()
 	}
 	r.key = text
-	op, err := s.tenTimes(r)
-	if err != nil {
-		return err
+	if op, err = s.send(r); err != nil {
+		return r, nil, err
 	}
 	s.last[s.n] = answered{r, op}
 	switch s.made % 4 {
@@ -332,10 +403,7 @@ func (s *sender) request() error {
 	default:
 		s.effects++
 	}
-	if err != nil {
-		return err
-	}
-	return s.asOthers(r, op)
+	return r, op, err
 }
 
 // asOthers sends the request of ann, with its key, as who may nothing, and as who
