@@ -222,6 +222,41 @@ func TestMoveToPostgreSQL(t *testing.T) {
 	}
 }
 
+// TestMoveToSplitUnits moves an installation of one process into the schemas of
+// units that run apart, each by a role of its own, and backs those up as they run.
+func TestMoveToSplitUnits(t *testing.T) {
+	s := startServer(t, "")
+	w := newWorld(t, s)
+	all := w.writers(t, 0, rand.New(rand.NewPCG(3, 4)))
+	w.writeUntil(t, all, 300*time.Millisecond, s.stop)
+	s.start()
+	w.connect(t)
+	w.each(t, all, (*writer).settle)
+	s.stop()
+	file, said := s.backup()
+
+	units := newSplit(t)
+	admin := newServer(t, units.admin)
+	restoredAs := command(t, append([]string{"restore", "--in", file, "--keep-epoch"}, admin.on()...)...)
+	if got, want := revisionOf(t, string(restoredAs)), revisionOf(t, said); got != want {
+		t.Errorf("revision %s, want %s as before", got, want)
+	}
+	units.start()
+	w.server = units.server
+	w.connect(t)
+	w.each(t, all, (*writer).verify)
+	w.folder(t, all[0].cloud, "made-by-units")
+	admin.healthy()
+	running, _ := admin.backup()
+	units.stop()
+
+	back, _ := restored(t, "", running, "--keep-epoch")
+	w.server = back
+	w.connect(t)
+	w.each(t, all, (*writer).verify)
+	back.healthy()
+}
+
 // TestRestoreRefuses says why there is no restore, and changes nothing.
 func TestRestoreRefuses(t *testing.T) {
 	eachEngine(t, func(t *testing.T, s *server) {

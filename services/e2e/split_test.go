@@ -30,14 +30,24 @@ var tables = map[string]bool{"resourcemanager": true, "identity": true, "accessb
 type split struct {
 	*server // the gateway, which starts and stops with all others
 	unit    map[string]*server
+	admin   string // URL of the database by which all schemas are reached
 }
 
 // startSplit starts the processes, which end with the test. They know each other
 // by keys of their own and speak TLS under a private authority.
 func startSplit(t testing.TB) *split {
 	t.Helper()
+	s := newSplit(t)
+	s.start()
+	return s
+}
+
+// newSplit returns an installation with empty tables that is not started.
+func newSplit(t testing.TB) *split {
+	t.Helper()
 	binary(t)
-	databases := unitDatabases(t, sqldbtest.URL(t))
+	admin := sqldbtest.URL(t)
+	databases := unitDatabases(t, admin)
 	dir := t.TempDir()
 	certs := writeCerts(t, dir)
 	addresses := map[string]string{}
@@ -48,7 +58,7 @@ func startSplit(t testing.TB) *split {
 			command(t, "migrate", name, "--data-dir", filepath.Join(dir, name), "--database-url", databases[name])
 		}
 	}
-	s := &split{unit: map[string]*server{}}
+	s := &split{unit: map[string]*server{}, admin: admin}
 	for _, name := range splitUnits {
 		flags := append(slices.Clone(certs), "--unit-key", filepath.Join(dir, name+".key"))
 		for _, peer := range splitUnits {
@@ -68,7 +78,6 @@ func startSplit(t testing.TB) *split {
 		s.beside = append(s.beside, s.unit[name])
 	}
 	s.ca, s.operatorDir = filepath.Join(dir, "ca.pem"), s.unit["identity"].dataDir
-	s.start()
 	return s
 }
 
