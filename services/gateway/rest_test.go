@@ -38,6 +38,7 @@ func TestMalformedCalls(t *testing.T) {
 		{"unknown path", "GET", "/resource-manager/v9/clouds", "", http.StatusNotFound, "no method has this path"},
 		{"unknown verb", "PUT", "/resource-manager/v1/clouds", "{}", http.StatusNotImplemented, "no method for the verb PUT"},
 		{"no JSON", "POST", "/resource-manager/v1/clouds", "{", http.StatusBadRequest, "unexpected"},
+		{"two JSON values", "POST", "/resource-manager/v1/clouds", `{"name": "x"} {}`, http.StatusBadRequest, "nothing may follow"},
 		{"unknown JSON field", "POST", "/resource-manager/v1/clouds", `{"nam": "x"}`, http.StatusBadRequest, `"nam"`},
 		{"unknown query parameter", "GET", "/resource-manager/v1/clouds?filtr=x", "", http.StatusBadRequest, `"filtr": ListCloudsRequest has no such field`},
 		{"query parameter of a wrong type", "GET", "/resource-manager/v1/clouds?pageSize=ten", "", http.StatusBadRequest, "ten"},
