@@ -7,6 +7,11 @@
 // and is never asked again. What a unit calls it reaches by Base.Peer, a real gRPC
 // connection through the same chain, also when both live in one process.
 //
+// A unit may be a process of its own: then its peers are reached by TLS or, on
+// loopback, in plaintext, with the same credentials and chain. A unit at the edge,
+// the one that clients know, names the services of all others (Parts.Routes), and
+// the process passes their calls on to where they are served (route.go).
+//
 // Of the official clients' demands this package keeps: TLS and plaintext h2c on
 // one port, pings every 20 seconds, ids in headers on success and in the trailer
 // and google.rpc.RequestInfo on failure.

@@ -64,7 +64,7 @@ func newTwo(t *testing.T) *two {
 	}
 }
 
-// owner starts the process of the unit fake, which trusts the unit caller.
+// owner starts the process of the unit fake, which trusts both others.
 func (w *two) owner() *world {
 	w.t.Helper()
 	f := newFake()
@@ -72,7 +72,8 @@ func (w *two) owner() *world {
 		Units: []server.Unit{f.unit()}, Catalog: catalog{}, DB: sqldbtest.Open(w.t, sqldb.SQLite, "fake", nil), Log: zap.NewNop(),
 		Change: func(o *server.Options) {
 			o.Listen, o.Keys = w.address, w.keys
-			o.TrustedUnits = map[string]ed25519.PublicKey{"caller": w.key.Public().(ed25519.PublicKey)}
+			public := w.key.Public().(ed25519.PublicKey)
+			o.TrustedUnits = map[string]ed25519.PublicKey{"caller": public, "edge": public}
 		},
 	})}
 }

@@ -294,24 +294,28 @@ func (p *Process) meetPeers() []error {
 	}
 	var errs []error
 	for _, u := range p.units {
-		from := u.Name
-		if u.Routes != nil {
-			from = nobody
-		}
 		for _, need := range u.Needs {
 			if p.opts.here(need) || p.opts.Peers[need] == "" {
 				continue
 			}
-			switch met, err := p.peers.met(from, need); {
-			case err != nil:
-				errs = append(errs, err)
-			case !met:
-				errs = append(errs, fmt.Errorf("unit %s: unit %s at %s has not answered that it serves (if it does not trust this one, its log says so)", u.Name, need, p.opts.Peers[need]))
+			errs = append(errs, p.meet(u.Name, need))
+			if u.Routes != nil {
+				errs = append(errs, p.meet(nobody, need))
 			}
 		}
 	}
+	errs = slices.DeleteFunc(errs, func(err error) bool { return err == nil })
 	p.met.Store(len(errs) == 0)
 	return errs
+}
+
+// meet returns why unit from cannot call unit to yet.
+func (p *Process) meet(from, to string) error {
+	met, err := p.peers.met(from, to)
+	if err != nil || met {
+		return err
+	}
+	return fmt.Errorf("unit %s at %s has not answered that it serves (if it refuses %s, its log says why)", to, p.opts.Peers[to], cmp.Or(from, "callers"))
 }
 
 // Close frees everything. After Run it has nothing left to do.
