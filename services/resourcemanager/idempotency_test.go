@@ -111,7 +111,8 @@ func TestIdempotencyKeyOfEveryWrite(t *testing.T) {
 	})
 }
 
-func TestCR2_FirstCloudIsReplayed(t *testing.T) {
+// A replay of the first cloud is not refused for being the second (CR-2, CR-3).
+func TestIdempotencyKeyOfTheFirstCloud(t *testing.T) {
 	forEach(t, Config{}, func(t *testing.T, w *world) {
 		req := &rmv1.CreateCloudRequest{Name: "first"}
 		first := must[*operationpb.Operation](t)(w.clouds.Create(w.keyed("ann", "k"), req))
