@@ -34,6 +34,10 @@ test-short: ## run the tests that need no database server and no other program
 race: $(TOOLS)/gotestsum postgres ## run the concurrent packages under the race detector
 	BINDERY_REQUIRE_DB=1 gotestsum --format pkgname-and-test-fails -- -race -short -timeout 30m ./pkg/... ./services/accessbindings/... ./services/identity/... ./services/resourcemanager/... ./services/gateway/...
 
+crash: postgres ## kill processes, PostgreSQL and connections under load, hundreds of times (about an hour)
+	BINDERY_REQUIRE_DB=1 BINDERY_CRASH_ROUNDS=200 BINDERY_CRASH_RESTARTS=60 BINDERY_CRASH_CUTS=200 \
+		go test -v -timeout 3h -run '^(TestKill|TestKillOne|TestStop|TestDatabaseRestarts|TestCutConnections)$$' ./services/e2e/
+
 fuzz: ## fuzz every parser and the checker for FUZZTIME each
 	.ci/fuzz $(FUZZTIME)
 
@@ -90,4 +94,4 @@ lint: $(TOOLS)/golangci-lint ## lint the Go sources
 ci: ## everything that must pass before a change lands
 	.ci/run
 
-.PHONY: help build run migrate test test-short race fuzz bench postgres tools fmt lint gen gen-check buf-lint buf-breaking ci
+.PHONY: help build run migrate test test-short race crash fuzz bench postgres tools fmt lint gen gen-check buf-lint buf-breaking ci

@@ -24,20 +24,21 @@ import (
 // and all of them on one shared folder too.
 const writers = 4
 
-// rounds is how often a server is killed: BINDERY_CRASH_ROUNDS, else 20 in CI.
-func rounds(t *testing.T) int {
+// times is how often something bad happens: as a variable says, else a few times,
+// more of them in CI.
+func times(t *testing.T, variable string, few, ci int) int {
 	t.Helper()
-	if text := os.Getenv("BINDERY_CRASH_ROUNDS"); text != "" {
+	if text := os.Getenv(variable); text != "" {
 		n, err := strconv.Atoi(text)
 		if err != nil {
-			t.Fatalf("BINDERY_CRASH_ROUNDS: %v", err)
+			t.Fatalf("%s: %v", variable, err)
 		}
 		return n
 	}
 	if os.Getenv("CI") != "" {
-		return 20
+		return ci
 	}
-	return 3
+	return few
 }
 
 // TestKill kills the server in the middle of concurrent writes, again and again.
@@ -45,13 +46,14 @@ func rounds(t *testing.T) int {
 // whatever was not is there whole or not at all; operations end; and no check
 // allows what an acknowledged revoke forbids.
 func TestKill(t *testing.T) {
+	rounds := times(t, "BINDERY_CRASH_ROUNDS", 3, 20)
 	eachEngine(t, func(t *testing.T, s *server) {
 		seed := uint64(time.Now().UnixNano())
 		t.Logf("seed %d", seed)
 		w := newWorld(t, s)
 		random := rand.New(rand.NewPCG(seed, 0))
 		var all []*writer
-		for round := range rounds(t) {
+		for round := range rounds {
 			now := w.writers(t, round, random)
 			w.writeUntil(t, now, time.Duration(200+random.IntN(800))*time.Millisecond, s.kill)
 			if round%3 == 2 { // once more, while it picks up the pieces
@@ -64,7 +66,7 @@ func TestKill(t *testing.T) {
 			all = append(all, now...)
 			w.each(t, all, (*writer).verify)
 			// What a kill leaves behind meets more kills before it is waited for.
-			if last := round == rounds(t)-1; last || round%5 == 4 {
+			if last := round == rounds-1; last || round%5 == 4 {
 				w.each(t, all, (*writer).settle)
 				w.each(t, all, (*writer).verify)
 			}
@@ -76,7 +78,7 @@ func TestKill(t *testing.T) {
 		for _, each := range all {
 			folders += len(each.folders)
 		}
-		t.Logf("%d rounds, %d folders", rounds(t), folders)
+		t.Logf("%d rounds, %d folders", rounds, folders)
 	})
 }
 
@@ -102,7 +104,8 @@ type world struct {
 	org     string
 	members [writers]member
 
-	conn *grpc.ClientConn
+	conn       *grpc.ClientConn
+	persistent *persistent // what conn does about faults; nil means nothing
 }
 
 // member is somebody to whom roles are given.

@@ -101,12 +101,15 @@ func (w *writer) create(f *folder) error {
 	if err != nil {
 		return err
 	}
+	if err := w.acknowledged(op); err != nil {
+		return err
+	}
 	var made rmv1.Folder
 	if err := op.GetResponse().UnmarshalTo(&made); err != nil {
 		return fmt.Errorf("create folder: %w", err)
 	}
 	f.id = made.GetId()
-	return w.acknowledged(op)
+	return nil
 }
 
 // remove deletes a folder at a time; when that is now, at once.
@@ -183,6 +186,9 @@ func (w *writer) viewer() *accesspb.AccessBinding {
 
 // acknowledged keeps an operation that is done; another acknowledges nothing.
 func (w *writer) acknowledged(op *operationpb.Operation) error {
+	if err := w.finish(op); err != nil {
+		return err
+	}
 	if !op.GetDone() || op.GetResponse() == nil {
 		return fmt.Errorf("operation %v", op)
 	}
