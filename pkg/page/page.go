@@ -47,6 +47,21 @@ func Size(requested int64) int {
 	return int(min(requested, MaxSize))
 }
 
+// MaxBytes is about how many bytes a page has at most: clients take answers of 4 MiB.
+const MaxBytes = 3 << 20
+
+// Fit returns how many of the first n items make a page: all of them, or as many as
+// MaxBytes hold, at least one. size is that of an item.
+func Fit(n int, size func(i int) int) int {
+	bytes := 0
+	for i := range n {
+		if bytes += size(i); bytes > MaxBytes && i > 0 {
+			return i
+		}
+	}
+	return n
+}
+
 // Position is the keyset of the last item shown. A list that is ordered by an id
 // alone leaves Time 0. The zero Position is the beginning of a list.
 type Position struct {

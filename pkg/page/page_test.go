@@ -130,3 +130,13 @@ func FuzzOpen(f *testing.F) {
 		}
 	})
 }
+
+func TestFit(t *testing.T) {
+	for _, tt := range []struct{ n, size, want int }{
+		{0, 1, 0}, {1, 1, 1}, {1000, 1, 1000}, {1, MaxBytes + 1, 1}, {5, MaxBytes + 1, 1}, {5, MaxBytes, 1}, {5, MaxBytes / 2, 2},
+	} {
+		if got := Fit(tt.n, func(int) int { return tt.size }); got != tt.want {
+			t.Errorf("%d items of %d bytes: %d fit, want %d", tt.n, tt.size, got, tt.want)
+		}
+	}
+}

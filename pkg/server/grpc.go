@@ -25,9 +25,11 @@ import (
 
 // Bounds of every connection.
 const (
-	maxMessage = 4 << 20  // bytes of a request
-	maxHeaders = 16 << 10 // bytes of a request's metadata
-	maxStreams = 1000     // calls at once over one connection
+	maxMessage = 4 << 20 // bytes of a request
+	// maxPeerAnswer bounds what units answer each other, who trust each other more.
+	maxPeerAnswer = 64 << 20
+	maxHeaders    = 16 << 10 // bytes of a request's metadata
+	maxStreams    = 1000     // calls at once over one connection
 	// minPing allows the pings of the official clients, every 30 seconds and from
 	// terraform's newer half too, also without calls.
 	minPing = 10 * time.Second

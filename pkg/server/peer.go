@@ -100,7 +100,7 @@ func (p *peers) dial(from, to string) (*grpc.ClientConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	opts := []grpc.DialOption{grpc.WithTransportCredentials(at.creds), grpc.WithNoProxy(), grpc.WithDisableServiceConfig()}
+	opts := []grpc.DialOption{grpc.WithTransportCredentials(at.creds), grpc.WithNoProxy(), grpc.WithDisableServiceConfig(), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxPeerAnswer))}
 	retries := noRetries
 	if from != nobody {
 		retries = peerRetries

@@ -3,6 +3,7 @@ package resourcemanager
 import (
 	"context"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/bindery-iam/bindery/pkg/apierr"
@@ -28,8 +29,8 @@ type filteredRequest interface {
 }
 
 // list reads one page of the resources of a kind that the caller may see, oldest
-// first, below a parent when one is given (NM-7). The page is full unless it is
-// the last one, and only a full page has a next one. Whoever lacks the list
+// first, below a parent when one is given (NM-7). The page is full, by items or by
+// bytes, unless it is the last one, and only a full page has a next one. Whoever lacks the list
 // permission and sees nothing at all below the parent is refused.
 func (s *Service) list(ctx context.Context, k *kind, parentID string, req filteredRequest) ([]Resource, string, error) {
 	f, err := filter.Parse(req.GetFilter(), "name")
@@ -57,12 +58,12 @@ func (s *Service) list(ctx context.Context, k *kind, parentID string, req filter
 		}
 		return nil, "", err
 	}
-	if len(seen) <= size {
+	fit := page.Fit(min(len(seen), size), func(i int) int { return proto.Size(k.message(seen[i])) })
+	if fit == len(seen) {
 		return seen, "", nil
 	}
-	seen = seen[:size]
-	token, err := s.pages.Seal(seen[size-1].position(), scope...)
-	return seen, token, err
+	token, err := s.pages.Seal(seen[fit-1].position(), scope...)
+	return seen[:fit], token, err
 }
 
 // visible reads the first want resources after a position that the caller may see,
@@ -115,27 +116,43 @@ func (s *Service) listOperations(ctx context.Context, k *kind, resourceID string
 		return nil, "", err
 	}
 	merged := merge(own, theirs)
-	if len(merged) <= size {
+	fit := page.Fit(min(len(merged), size), func(i int) int { return proto.Size(merged[i]) })
+	if fit == len(merged) {
 		return merged, "", nil
 	}
-	merged = merged[:size]
-	token, err := s.pages.Seal(place(merged[size-1]), scope...)
-	return merged, token, err
+	token, err := s.pages.Seal(place(merged[fit-1]), scope...)
+	return merged[:fit], token, err
 }
 
 func (s *Service) accessOperations(ctx context.Context, k *kind, resourceID string, after page.Position, want int) ([]*operationpb.Operation, error) {
-	req := &accessv1.ListOperationsRequest{
-		Resource: &accessv1.Resource{Type: k.typ, Id: resourceID}, PageSize: int64(min(want, page.MaxSize)),
+	var all []*operationpb.Operation
+	for bytes := 0; ; {
+		req := &accessv1.ListOperationsRequest{
+			Resource: &accessv1.Resource{Type: k.typ, Id: resourceID}, PageSize: int64(min(want-len(all), accessBatch)),
+		}
+		if after != (page.Position{}) {
+			req.Before = &accessv1.OperationPlace{CreatedAt: microTimestamp(after.Time), Id: after.ID}
+		}
+		resp, err := s.log.ListOperations(ctx, req)
+		if err != nil {
+			return nil, apierr.FromRPC(err)
+		}
+		ops := resp.GetOperations()
+		all = append(all, ops...)
+		for _, op := range ops {
+			bytes += proto.Size(op)
+		}
+		// What fills a page by its bytes is enough: it is cut before its end.
+		if int64(len(ops)) < req.GetPageSize() || len(all) == want || bytes > page.MaxBytes {
+			return all, nil
+		}
+		after = place(ops[len(ops)-1])
 	}
-	if after != (page.Position{}) {
-		req.Before = &accessv1.OperationPlace{CreatedAt: microTimestamp(after.Time), Id: after.ID}
-	}
-	resp, err := s.log.ListOperations(ctx, req)
-	if err != nil {
-		return nil, apierr.FromRPC(err)
-	}
-	return resp.GetOperations(), nil
 }
+
+// accessBatch is how many operations are asked for at once: each shows the bindings
+// that it changed, which may be thousands.
+const accessBatch = 100
 
 // merge puts two lists, each newest first, into one.
 func merge(own []operation.Operation, theirs []*operationpb.Operation) []*operationpb.Operation {
