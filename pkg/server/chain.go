@@ -63,7 +63,7 @@ func (c *chain) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, 
 	if err != nil {
 		return nil, err
 	}
-	if !c.limit.enter(k.limit) {
+	if !c.room(ctx, k.limit) {
 		c.metrics.shed.Inc()
 		return nil, c.end(ctx, k, errOverloaded)
 	}

@@ -1,16 +1,19 @@
 package server
 
 import (
+	"context"
 	"math"
 	"sync/atomic"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/bindery-iam/bindery/pkg/apierr"
+	"github.com/bindery-iam/bindery/pkg/authn"
 )
 
 const (
@@ -25,7 +28,7 @@ const (
 
 // limiter bounds the calls that a port has under way at once. What comes on top is
 // refused before any work, so that what was begun is finished in time. The units' own
-// calls are not counted: they belong to calls that are.
+// calls are never refused: they belong to calls that were let in.
 type limiter struct {
 	underWay atomic.Int64
 	max      int64 // math.MaxInt64 refuses nothing
@@ -54,6 +57,20 @@ func (l *limiter) enter(limit int64) bool {
 }
 
 func (l *limiter) leave() { l.underWay.Add(-1) }
+
+// room takes a place for one more call; then limiter.leave gives it back. A unit of
+// another process always finds one.
+func (c *chain) room(ctx context.Context, limit int64) bool {
+	if c.limit.enter(limit) {
+		return true
+	}
+	statement := metadata.ValueFromIncomingContext(ctx, authn.UnitHeader)
+	if len(statement) != 1 {
+		return false
+	}
+	_, err := c.auth.units.Verify(statement[0])
+	return err == nil && c.limit.enter(math.MaxInt64)
+}
 
 // errOverloaded says when to come again, both as the message that clients read and
 // as the code that they retry.

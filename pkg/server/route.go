@@ -48,7 +48,8 @@ type router struct {
 // route is a method that is passed on.
 type route struct {
 	method
-	unit string
+	unit    string
+	streams bool // its caller sends several messages
 }
 
 // newRouter returns a router for the services of units that are not here, nil when
@@ -74,9 +75,9 @@ func (p *Process) newRouter(m *metrics) (*router, error) {
 			if err != nil {
 				return nil, fmt.Errorf("unit %s: route: %w", u.Name, err)
 			}
-			for _, short := range methods {
-				full := "/" + name + "/" + short
-				r.methods[full] = &route{method: method{name: full, metrics: m.method(full)}, unit: unit}
+			for _, md := range methods {
+				full := "/" + name + "/" + string(md.Name())
+				r.methods[full] = &route{method: method{name: full, metrics: m.method(full)}, unit: unit, streams: md.IsStreamingClient()}
 			}
 			r.services[name] = unit
 		}
@@ -88,7 +89,7 @@ func (p *Process) newRouter(m *metrics) (*router, error) {
 }
 
 // publicMethods returns the methods of a service that others than units may call.
-func publicMethods(service string) ([]string, error) {
+func publicMethods(service string) ([]protoreflect.MethodDescriptor, error) {
 	d, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(service))
 	if err != nil {
 		return nil, fmt.Errorf("service %s: %w", service, err)
@@ -97,10 +98,10 @@ func publicMethods(service string) ([]string, error) {
 	if !ok {
 		return nil, fmt.Errorf("%s is not a service", service)
 	}
-	var public []string
+	var public []protoreflect.MethodDescriptor
 	for i := range sd.Methods().Len() {
 		if md := sd.Methods().Get(i); !authz.Internal(md) {
-			public = append(public, string(md.Name()))
+			public = append(public, md)
 		}
 	}
 	return public, nil
@@ -156,13 +157,19 @@ func (c *chain) routed(ss grpc.ServerStream, name string) error {
 	if to == nil {
 		return apierr.Edge(apierr.Unimplemented("unknown method %s", name), "").Err()
 	}
+	var request frame
+	if !to.streams { // a request that is sent slowly takes no room
+		if err := ss.RecvMsg(&request); err != nil {
+			return err
+		}
+	}
 	k := &call{method: &to.method, request: incoming(ss.Context(), name), start: time.Now()}
 	named(&k.request)
-	if !c.limit.enter(c.limit.max) {
+	if !c.room(ss.Context(), c.limit.max) {
 		c.metrics.shed.Inc()
 		return c.end(ss.Context(), k, errOverloaded)
 	}
-	answered, err := c.pass(ss, k, to)
+	answered, err := c.pass(ss, k, to, &request)
 	c.limit.leave()
 	if !answered {
 		return c.end(ss.Context(), k, err)
@@ -175,7 +182,7 @@ func (c *chain) routed(ss grpc.ServerStream, name string) error {
 
 // pass passes a call on and its answer back. answered tells whether the owner has
 // ended it: then err is what it said.
-func (c *chain) pass(ss grpc.ServerStream, k *call, to *route) (answered bool, err error) {
+func (c *chain) pass(ss grpc.ServerStream, k *call, to *route, request *frame) (answered bool, err error) {
 	defer c.recover(k, &err)
 	conn, err := c.router.open(to.unit)
 	if err != nil {
@@ -183,11 +190,15 @@ func (c *chain) pass(ss grpc.ServerStream, k *call, to *route) (answered bool, e
 	}
 	ctx, cancel := context.WithCancel(onward(ss.Context(), k.request.ID))
 	defer cancel()
-	cs, err := conn.NewStream(ctx, &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, to.name, grpc.ForceCodecV2(newCodec()))
+	cs, err := conn.NewStream(ctx, &grpc.StreamDesc{ClientStreams: to.streams, ServerStreams: true}, to.name, grpc.ForceCodecV2(newCodec()))
 	if err != nil {
 		return false, err
 	}
-	go upload(ss, cs) // ends with either stream
+	if to.streams {
+		go upload(ss, cs) // ends with either stream
+	} else {
+		_ = cs.SendMsg(request) // the answer tells whether it arrived
+	}
 	err = download(cs, ss)
 	if errors.Is(err, context.Canceled) { // the caller went away
 		return false, err

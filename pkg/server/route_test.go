@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"context"
 	"errors"
 	"io"
 	"maps"
@@ -21,6 +22,7 @@ import (
 	"github.com/bindery-iam/bindery/pkg/apierr"
 	"github.com/bindery-iam/bindery/pkg/operation"
 	"github.com/bindery-iam/bindery/pkg/server"
+	"github.com/bindery-iam/bindery/pkg/server/servertest"
 	"github.com/bindery-iam/bindery/pkg/sqldb"
 	"github.com/bindery-iam/bindery/pkg/sqldb/sqldbtest"
 	identityv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/identity/v1"
@@ -261,5 +263,69 @@ func TestRoutesAreWhole(t *testing.T) {
 				t.Errorf("%v, want %q", err, tt.want)
 			}
 		})
+	}
+}
+
+// As at any port, a body that does not come takes nobody's room.
+func TestHalfSentBodiesAtTheEdge(t *testing.T) {
+	w := newTwo(t)
+	w.owner()
+	p := w.other(edge(fakeRoutes()), func(o *server.Options) { o.MaxCalls = 4 })
+	eventually(t, "ready", func() bool { return p.Ready(t.Context()) == nil })
+	raw := (&world{World: &servertest.World{Process: p}}).raw(t)
+	for i := range uint32(100) {
+		raw.halfSent(t, 2*i+1)
+	}
+	ctx, conn := w.user(p)
+	for range 20 {
+		ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+		if _, err := iamv1.NewUserAccountServiceClient(conn).Get(ctx, &iamv1.GetUserAccountRequest{UserAccountId: "u"}); err != nil {
+			t.Error(err)
+		}
+		cancel()
+	}
+}
+
+// What is passed on takes room as any call does, and is shed at the edge.
+func TestOverloadAtTheEdge(t *testing.T) {
+	w := newTwo(t)
+	owner := w.owner()
+	p := w.other(edge(fakeRoutes()), func(o *server.Options) { o.MaxCalls = 1 })
+	eventually(t, "ready", func() bool { return p.Ready(t.Context()) == nil })
+	ctx, conn := w.user(p)
+	get := func(id string) error {
+		_, err := iamv1.NewUserAccountServiceClient(conn).Get(ctx, &iamv1.GetUserAccountRequest{UserAccountId: id})
+		return err
+	}
+	slow := make(chan error, 1)
+	go func() { slow <- get("slow") }()
+	<-owner.entered
+	wantCode(t, get("u"), codes.Unavailable, apierr.ReasonOverloaded)
+	close(owner.release)
+	if err := <-slow; err != nil {
+		t.Errorf("the call that was let in: %v", err)
+	}
+	if err := get("u"); err != nil {
+		t.Errorf("with room again: %v", err)
+	}
+}
+
+// A unit's call belongs to one that was let in elsewhere, and is let in; who only
+// says that it is a unit is not.
+func TestOverloadSparesUnits(t *testing.T) {
+	w := start(t, func(o *server.Options) { o.MaxCalls = 1 })
+	slow := w.call(t, "slow")
+	<-w.entered
+	list := func(conn *grpc.ClientConn) error {
+		_, err := identityv1.NewSigningKeyServiceClient(conn).ListSigningKeys(t.Context(), &identityv1.ListSigningKeysRequest{})
+		return err
+	}
+	if err := list(w.Unit("test", "fake")); err != nil {
+		t.Errorf("a unit: %v", err)
+	}
+	wantCode(t, list(w.Unit("test", "identity")), codes.Unavailable, apierr.ReasonOverloaded)
+	close(w.release)
+	if err := <-slow; err != nil {
+		t.Errorf("the call that was let in: %v", err)
 	}
 }
