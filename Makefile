@@ -38,6 +38,9 @@ crash: postgres ## kill processes, PostgreSQL and connections under load, hundre
 	BINDERY_REQUIRE_DB=1 BINDERY_CRASH_ROUNDS=200 BINDERY_CRASH_RESTARTS=60 BINDERY_CRASH_CUTS=200 \
 		go test -v -timeout 3h -run '^(TestKill|TestKillOne|TestStop|TestDatabaseRestarts|TestCutConnections)$$' ./services/e2e/
 
+once: postgres ## send 10,000 requests ten times each, at once, with their idempotency keys
+	BINDERY_REQUIRE_DB=1 BINDERY_IDEMPOTENCY_REQUESTS=10000 go test -v -count=1 -timeout 1h -run '^TestIdempotencyKeys$$' ./services/e2e/
+
 fuzz: ## fuzz every parser and the checker for FUZZTIME each
 	.ci/fuzz $(FUZZTIME)
 
@@ -94,4 +97,4 @@ lint: $(TOOLS)/golangci-lint ## lint the Go sources
 ci: ## everything that must pass before a change lands
 	.ci/run
 
-.PHONY: help build run migrate test test-short race crash fuzz bench postgres tools fmt lint gen gen-check buf-lint buf-breaking ci
+.PHONY: help build run migrate test test-short race crash once fuzz bench postgres tools fmt lint gen gen-check buf-lint buf-breaking ci
