@@ -372,6 +372,7 @@ func TestRefusedFiles(t *testing.T) {
 		{"other columns", "has the columns", []string{header, `{"table":{"unit":"tree","name":"tree_never","columns":["di"]}}`}},
 		{"too few values", "a row of 0 values", []string{header, table, `[]`}},
 		{"a number for a text", "column id", []string{header, table, `[1]`}},
+		{"a table twice", "is there twice", []string{header, table, table}},
 		{"no JSON", "damaged", []string{header, table, `["a"`}},
 		{"a wrong count", "it holds 1 rows", []string{header, table, `["a"]`, `{"end":{"tables":1,"rows":2}}`}},
 		{"a table left out", "it holds 0 rows of 1 tables", []string{header, table, `{"end":{"tables":1,"rows":0}}`}},

@@ -115,7 +115,7 @@ func (b *File) rows(table func(*tableHead, sqldb.Table) error, row func([]any) e
 	zip.Multistream(false)
 	lines := bufio.NewScanner(zip)
 	lines.Buffer(make([]byte, 1<<16), maxLine+1)
-	r := &reader{layout: b.layout, table: table, row: row}
+	r := &reader{layout: b.layout, table: table, row: row, tables: make(map[string]bool)}
 	for lines.Scan() {
 		if err := r.line(lines.Bytes()); err != nil {
 			return err
@@ -139,8 +139,8 @@ type reader struct {
 
 	header  *Header
 	current *sqldb.Table
-	tables  int
-	n       int64 // rows
+	tables  map[string]bool // seen, by unit and name
+	n       int64           // rows
 	ended   bool
 }
 
@@ -171,8 +171,8 @@ func (r *reader) line(line []byte) error {
 		return r.begin(m.Table)
 	case m.End != nil && r.header != nil:
 		r.ended = true
-		if m.End.Rows != r.n || m.End.Tables != r.tables || r.tables != r.layout.count() {
-			return fmt.Errorf("%w: it holds %d rows of %d tables, and says %d of %d", errDamaged, r.n, r.tables, m.End.Rows, m.End.Tables)
+		if m.End.Rows != r.n || m.End.Tables != len(r.tables) || m.End.Tables != r.layout.count() {
+			return fmt.Errorf("%w: it holds %d rows of %d tables, and says %d of %d", errDamaged, r.n, len(r.tables), m.End.Rows, m.End.Tables)
 		}
 		return nil
 	default:
@@ -193,8 +193,12 @@ func (r *reader) begin(head *tableHead) error {
 	if !slices.Equal(names, head.Columns) {
 		return fmt.Errorf("%w: the table %s has the columns %v, not %v", errDamaged, head.Name, names, head.Columns)
 	}
+	key := head.Unit + "." + head.Name
+	if r.tables[key] {
+		return fmt.Errorf("%w: the table %s is there twice", errDamaged, key)
+	}
+	r.tables[key] = true
 	r.current = &t
-	r.tables++
 	return r.table(head, t)
 }
 
