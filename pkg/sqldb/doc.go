@@ -11,6 +11,9 @@
 //   - Migrate brings a database to the version of the program, forward only.
 //   - A connection that was lost is made anew, and what can be done again without
 //     harm is; Outward tells the caller of an RPC what remains.
+//   - Layout and Contents read and write whole tables, in a form that is the same
+//     on both engines: for backups.
+//   - Unsafe and Unequal say why a database should not be trusted with anything.
 //   - ConstraintName tells which constraint an error broke, by PostgreSQL's name
 //     for it on both engines.
 //

@@ -103,7 +103,9 @@ func Run(ctx context.Context, o Options) Report {
 
 // database looks at the database and at what is in it.
 func (d *doctor) database(ctx context.Context) {
-	db, err := d.Open(ctx)
+	opening, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	db, err := d.Open(opening)
 	if err != nil {
 		d.say("database", Wrong, "cannot be opened: %v", err)
 		return

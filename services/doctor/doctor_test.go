@@ -7,10 +7,12 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"io/fs"
 	"math/big"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -35,7 +37,8 @@ type patient struct {
 // healthy is a world without anything wrong: an owner, an organization, a cloud
 // with a folder, one that is being made, and one whose deletion waits.
 const healthy = `
-	UPDATE {accessbindings.access_revision} SET revision = 9;
+	INSERT INTO {accessbindings.access_revision} (one, revision, epoch) VALUES (1, 9, 1);
+	INSERT INTO {identity.identity_epoch} (one, epoch) VALUES (1, 1);
 	INSERT INTO {accessbindings.access_changes} (revision, seq, kind, payload, write_id, changed_at) VALUES (9, 0, 'k', $b, 'w', 0);
 	INSERT INTO {accessbindings.access_resources} (type, id, parent_type, parent_id, removed) VALUES
 		('organization-manager.organization', 'org1', '', '', 0),
@@ -86,7 +89,7 @@ func eachEngine(t *testing.T, f func(t *testing.T, p *patient)) {
 			}
 			p.db = p.open("")
 			t.Cleanup(func() { p.db.Close() })
-			p.do(healthy)
+			p.heal()
 			f(t, p)
 		})
 	}
@@ -101,6 +104,29 @@ func (p *patient) open(schema string) *sqldb.DB {
 	return db
 }
 
+// heal makes everything as it is in a healthy installation.
+func (p *patient) heal() {
+	p.t.Helper()
+	var clear strings.Builder
+	for _, u := range p.opts.Units {
+		tables, err := sqldb.Layout(p.t.Context(), u.Migrations...)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		for _, table := range slices.Backward(tables) {
+			clear.WriteString("DELETE FROM {" + u.Name + "." + table.Name + "};")
+		}
+		versions, err := sqldb.Versions(u.Migrations...)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		for series, version := range versions {
+			fmt.Fprintf(&clear, "UPDATE {%s.schema_versions} SET version = %d WHERE name = '%s';", u.Name, version, series)
+		}
+	}
+	p.do(clear.String() + healthy)
+}
+
 // do runs statements whose tables are named as {unit.table}.
 func (p *patient) do(statements string) {
 	p.t.Helper()
@@ -113,7 +139,7 @@ func (p *patient) do(statements string) {
 		if err != nil {
 			p.t.Fatal(err)
 		}
-		for _, table := range tables {
+		for _, table := range append(tables, sqldb.Table{Name: "schema_versions"}) {
 			words = append(words, "{"+u.Name+"."+table.Name+"}", p.db.Qualified(u.Name, table.Name))
 		}
 	}
@@ -148,7 +174,7 @@ func TestHealthy(t *testing.T) {
 
 // Each thing that can be wrong is said, in words, and nothing else is.
 func TestFacts(t *testing.T) {
-	for _, tt := range []struct{ name, hurt, want string }{
+	tests := []struct{ name, hurt, want string }{
 		{"epochs", `UPDATE {identity.identity_epoch} SET epoch = 4`, "epoch: accessbindings is in epoch 1 and identity in 4"},
 		{"revision", `UPDATE {accessbindings.access_revision} SET revision = 8`, "epoch: the revision is 8 and there is a change of revision 9"},
 		{"orphan", `INSERT INTO {accessbindings.access_resources} VALUES ('x', 'leaf', 'resource-manager.folder', 'old', 0)`, "tree: resources below one that is not there: x leaf"},
@@ -171,17 +197,19 @@ func TestFacts(t *testing.T) {
 			"units: active users that the checker does not know: usr1, usr3, usr4 and 1 more"},
 		{"old schema", `UPDATE {identity.schema_versions} SET version = 0 WHERE name = 'identity_audit'`, "schema: identity_audit of identity is at version 0, and this program needs 1: run bindery migrate"},
 		{"new schema", `UPDATE {identity.schema_versions} SET version = 99 WHERE name = 'identity'`, "this program knows only"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			eachEngine(t, func(t *testing.T, p *patient) {
-				p.do(strings.ReplaceAll(tt.hurt, "{identity.schema_versions}", p.db.Qualified("identity", "schema_versions")))
+	}
+	eachEngine(t, func(t *testing.T, p *patient) {
+		for _, tt := range tests {
+			t.Run(tt.name, func(t *testing.T) {
+				defer p.heal()
+				p.do(tt.hurt)
 				got := p.wrong()
 				if !strings.Contains(got, tt.want) || strings.Contains(got, "\n") {
 					t.Errorf("got:\n%s\nwant %q alone", got, tt.want)
 				}
 			})
-		})
-	}
+		}
+	})
 }
 
 // The test server of PostgreSQL is made for speed, and that is told.

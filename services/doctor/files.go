@@ -114,7 +114,7 @@ func readCertificate(path string) (*x509.Certificate, error) {
 	return x509.ParseCertificate(block.Bytes)
 }
 
-// answerWithin bounds the wait for a running server.
+// answerWithin bounds the wait for a running server, and for the database.
 const answerWithin = 5 * time.Second
 
 // socket asks the server that runs, if one does, how it is.

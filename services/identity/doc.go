@@ -20,5 +20,9 @@
 // private part is destroyed at once. Private keys lie in the unit's own table:
 // whoever reads the database of this unit could as well write users into it.
 //
+// Epoch: every token carries that of the store, and is good in it only. A restored
+// backup begins a new one (services/backup), so that no token of a lost line names
+// somebody whom the restored store knows otherwise.
+//
 // Rules: TK-1 (12 hours), TK-2, TK-3 (revoking), TK-6 (looking up), AU-3.
 package identity
