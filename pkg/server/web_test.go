@@ -16,12 +16,15 @@ import (
 // Senders that stop in the middle of a request, and readers that do not read, are
 // given up; meanwhile they hold nobody.
 func TestSlowHTTPIsGivenUpAndHoldsNobody(t *testing.T) {
+	t.Parallel()
 	w, err := openWeb("127.0.0.1:0", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, err := io.Copy(io.Discard, r.Body); err != nil {
 			w.WriteHeader(http.StatusBadRequest)
 			return
 		}
-		_, _ = io.WriteString(w, strings.Repeat("answer", 4<<20)) // more than sockets hold
+		if r.Method == http.MethodGet {
+			_, _ = io.WriteString(w, strings.Repeat("answer", 4<<20)) // more than sockets hold
+		}
 	}), zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
@@ -36,7 +39,7 @@ func TestSlowHTTPIsGivenUpAndHoldsNobody(t *testing.T) {
 	if w.server.MaxHeaderBytes != maxHeaders {
 		t.Errorf("headers of %d bytes", w.server.MaxHeaderBytes)
 	}
-	const brief = 500 * time.Millisecond
+	const brief = 2 * time.Second
 	w.server.ReadHeaderTimeout, w.server.ReadTimeout, w.server.WriteTimeout, w.server.IdleTimeout = brief, brief, brief, brief
 	go func() { _ = w.serve() }()
 	defer w.close()
@@ -60,7 +63,7 @@ func TestSlowHTTPIsGivenUpAndHoldsNobody(t *testing.T) {
 			}
 			slow.Go(func() {
 				time.Sleep(2 * brief)
-				_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second)) // a TCP connection takes one
+				_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second)) // a TCP connection takes one
 				if _, err := io.Copy(io.Discard, conn); err != nil && strings.Contains(err.Error(), "i/o timeout") {
 					t.Errorf("%s: still open", name)
 				}
@@ -79,8 +82,8 @@ func TestSlowHTTPIsGivenUpAndHoldsNobody(t *testing.T) {
 			t.Errorf("a good request: %d %v", resp.StatusCode, err)
 		}
 	}
-	if took := time.Since(start); took > 3*time.Second {
-		t.Errorf("good requests took %v", took)
+	if took := time.Since(start); took >= brief {
+		t.Errorf("good requests took %v, as if they had waited for the others", took)
 	}
 	slow.Wait()
 }
