@@ -3,6 +3,7 @@ package sqldb
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -40,19 +41,20 @@ func InTx(ctx context.Context, db *DB, fn func(ctx context.Context, tx *sql.Tx) 
 	})
 }
 
-// again runs try until it does not ask to be run again, the database has been away
+// again runs try until it does not ask to be run again, the database has been lost
 // for longer than patience, or ctx ends.
 func again(ctx context.Context, try func() (retry bool, err error)) error {
-	var since time.Time // when the connection was lost first
+	var since time.Time // when the database was lost
 	for attempt := int64(1); ; attempt++ {
 		retry, err := try()
-		if !retry {
+		switch {
+		case !retry:
 			return err
-		}
-		if since.IsZero() {
+		case !lost(err):
+			since = time.Time{}
+		case since.IsZero():
 			since = time.Now()
-		}
-		if time.Since(since) > patience {
+		case time.Since(since) > patience:
 			return err
 		}
 		pause := time.Duration(rand.Int64N(min(attempt*int64(5*time.Millisecond), int64(maxPause)))) //nolint:gosec // spreads the attempts, no secret
@@ -82,7 +84,12 @@ func Snapshot(ctx context.Context, db *DB, fn func(ctx context.Context, tx *sql.
 }
 
 func inTx(ctx context.Context, pool *sql.DB, opts *sql.TxOptions, fn func(context.Context, *sql.Tx) error) (err error) {
-	tx, err := pool.BeginTx(ctx, opts)
+	conn, err := pool.Conn(ctx)
+	if err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	defer func() { release(conn, err) }()
+	tx, err := conn.BeginTx(ctx, opts)
 	if err != nil {
 		return fmt.Errorf("begin transaction: %w", err)
 	}
@@ -106,6 +113,15 @@ func inTx(ctx context.Context, pool *sql.DB, opts *sql.TxOptions, fn func(contex
 	}
 	committed = true
 	return nil
+}
+
+// release gives a connection back to its pool; but one to a server that takes no
+// changes any more, as after a failover, is closed: the next may reach another.
+func release(conn *sql.Conn, err error) {
+	if state(err) == readOnlyTransaction {
+		_ = conn.Raw(func(any) error { return driver.ErrBadConn }) // it answers what it is given
+	}
+	_ = conn.Close() // closed before, or given back
 }
 
 // Lock makes transactions that take the same name follow one another: the lock

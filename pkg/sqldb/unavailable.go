@@ -69,10 +69,13 @@ func refusal(err error) *apierr.Error {
 // state makes of the codes of SQLite.
 var (
 	full     = set("53100 53200 53400 SQLITE_FULL SQLITE_NOMEM")
-	readOnly = set("25006 SQLITE_READONLY")
+	readOnly = set(readOnlyTransaction + " SQLITE_READONLY")
 	busy     = set("40001 40P01 55P03 57014 58030 SQLITE_BUSY SQLITE_LOCKED SQLITE_IOERR SQLITE_CANTOPEN")
-	gone     = set("25P03 53300 57P01 57P02 57P03 57P05") // and all of class 08
+	gone     = set(readOnlyTransaction + " 25P03 53300 57P01 57P02 57P03 57P05") // and all of class 08
 )
+
+// readOnlyTransaction is what a server says to a change that is a standby.
+const readOnlyTransaction = "25006"
 
 func set(codes string) map[string]bool {
 	s := map[string]bool{}
@@ -111,8 +114,9 @@ func state(err error) string {
 	return ""
 }
 
-// lost reports whether there is no connection to the database, or no longer. What
-// a transaction did on one that broke before it committed is undone.
+// lost reports whether there is no connection to the database, or no longer, or not
+// to the one that takes changes. What a transaction did on one that broke before it
+// committed is undone.
 func lost(err error) bool {
 	if code := state(err); gone[code] || strings.HasPrefix(code, "08") {
 		return true

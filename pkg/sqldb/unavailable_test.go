@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -174,6 +175,43 @@ func TestServerAway(t *testing.T) {
 	}
 	if got := strs(t, db, `SELECT number FROM numbers ORDER BY number`); !slices.Equal(got, []string{"again", "back"}) {
 		t.Errorf("stored %q, want again and back", got)
+	}
+}
+
+// Connections to a server that has stopped to take changes do not stay: calls go
+// on as soon as a new connection finds one that does.
+func TestReadOnlyServer(t *testing.T) {
+	const conns = 4
+	here := sqldbtest.URL(t)
+	u, err := url.Parse(here)
+	if err != nil {
+		t.Fatal(err)
+	}
+	admin, err := sqldb.Open(t.Context(), sqldb.Config{URL: here, MaxConns: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer admin.Close()
+	alter := func(what string) {
+		t.Helper()
+		if _, err := admin.Pool().ExecContext(t.Context(), `ALTER DATABASE "`+strings.TrimPrefix(u.Path, "/")+`" `+what); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exec(t, admin, `CREATE TABLE numbers (number TEXT NOT NULL)`)
+	alter(`SET default_transaction_read_only = on`)
+	db, err := sqldb.Open(t.Context(), sqldb.Config{URL: here, MaxConns: conns})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := insert(t.Context(), db, "1"); apierr.CodeOf(sqldb.Outward(t.Context(), err)) != codes.Unavailable {
+		t.Errorf("on a server that takes no changes: %v, want Unavailable", err)
+	}
+	fill(t, db, conns)
+	alter(`RESET default_transaction_read_only`)
+	if tries, err := insert(t.Context(), db, "2"); tries < 2 || err != nil {
+		t.Errorf("%d tries, %v; want another connection to be tried", tries, err)
 	}
 }
 
