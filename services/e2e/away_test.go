@@ -2,7 +2,11 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -70,15 +74,37 @@ func TestUnitAway(t *testing.T) {
 		a := *a
 		a.t = t
 		process := s.unit["resourcemanager"].cmd.Process
-		if err := process.Signal(syscall.SIGSTOP); err != nil {
-			t.Fatal(err)
-		}
+		hang(t, process)
 		a.refused("cloud", a.calls()["cloud"], hungWithin)
 		if err := process.Signal(syscall.SIGCONT); err != nil {
 			t.Fatal(err)
 		}
 		a.found()
 	})
+}
+
+// hang stops a process and waits until it stands: each thread stops by itself.
+func hang(t *testing.T, process *os.Process) {
+	t.Helper()
+	if err := process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", process.Pid))
+		if err != nil || len(threads) == 0 {
+			t.Fatalf("no threads of %d: %v", process.Pid, err)
+		}
+		running := slices.ContainsFunc(threads, func(file string) bool {
+			stat, err := os.ReadFile(file)
+			return err == nil && !strings.Contains(string(stat), ") T ")
+		})
+		if !running {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the process does not stop")
+		}
+	}
 }
 
 // caller is somebody who goes on calling.
