@@ -193,15 +193,10 @@ func (q *Queue) Kick() {
 	}
 }
 
-// Depth returns the number of jobs not done, those of a later time included. It
-// is meant for a gauge.
+// Depth returns the number of jobs not done, those of a later time included.
 func (q *Queue) Depth(ctx context.Context) (int64, error) {
-	var n int64
-	err := q.cfg.DB.QueryRowContext(ctx, `SELECT COUNT(*) FROM goqite WHERE queue = $1`, q.cfg.Unit).Scan(&n)
-	if err != nil {
-		return 0, fmt.Errorf("count jobs: %w", err)
-	}
-	return n, nil
+	b, err := q.backlog(ctx)
+	return b.depth, err
 }
 
 // execute runs a job under its lease and deletes it when it succeeded; otherwise

@@ -3,6 +3,7 @@ package identity
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"go.uber.org/zap"
@@ -70,6 +71,9 @@ func New(ctx context.Context, base server.Base) (*Service, error) {
 	s.issuer = &authn.Issuer{Key: s.keys.signing, Epoch: s.keys.epoch, Now: base.Now}
 	jobs.Register(s.jobs, jobRegister, s.register)
 	jobs.Register(s.jobs, jobRevoke, s.revoke)
+	if err := base.Metrics.Register(s.jobs); err != nil {
+		return nil, fmt.Errorf("register metrics: %w", err)
+	}
 	return s, nil
 }
 

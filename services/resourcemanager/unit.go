@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 
 	"github.com/bindery-iam/bindery/pkg/audit"
@@ -90,7 +89,7 @@ func (c Config) build(ctx context.Context, base server.Base) (*server.Parts, err
 	jobs.Register(s.jobs, jobRegister, s.register)
 	jobs.Register(s.jobs, jobDelete, s.purge)
 	s.operations.OnCancel(s.cancelOperation)
-	if err := base.Metrics.Register(s.depth()); err != nil {
+	if err := base.Metrics.Register(s.jobs); err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
 	return &server.Parts{Register: s.registerServices, Operations: s.operations, Keys: s.keys, Run: s.jobs.Run}, nil
@@ -102,19 +101,4 @@ func (s *Service) registerServices(r grpc.ServiceRegistrar) {
 	orgv1.RegisterOrganizationServiceServer(r, &organizations{Service: s, access: access{s, organization}})
 	brmv1.RegisterOrganizationServiceServer(r, &organizationLife{Service: s})
 	brmv1.RegisterDeletionServiceServer(r, &deletions{Service: s})
-}
-
-// depth is a gauge of the jobs not done, pending deletions included.
-func (s *Service) depth() prometheus.Collector {
-	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "bindery_jobs", Help: "Durable jobs not done, those of a later time included; -1 when the store does not answer.",
-	}, func() float64 {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		n, err := s.jobs.Depth(ctx)
-		if err != nil {
-			return -1
-		}
-		return float64(n)
-	})
 }
