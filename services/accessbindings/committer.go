@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"github.com/bindery-iam/bindery/pkg/apierr"
@@ -50,6 +51,7 @@ type committer struct {
 	log        *zap.Logger
 	inTx       func(context.Context, *sqldb.DB, func(context.Context, *sql.Tx) error) error // sqldb.InTx, but for tests
 
+	took  prometheus.Histogram // of one write
 	queue chan *pending
 	ctx   context.Context // ends with stop
 	stop  context.CancelFunc
@@ -115,7 +117,7 @@ var errStopped = apierr.Unavailable(apierr.ReasonUnavailable, "the service is st
 func newCommitter(db *sqldb.DB, g *graph, ops *operation.Store, now func() time.Time, log *zap.Logger) *committer {
 	c := &committer{
 		db: db, store: &store{db: db}, graph: g, operations: ops, keys: idempotency.NewStore(db, Name, now), now: now, log: log,
-		inTx: sqldb.InTx, queue: make(chan *pending, maxWaiting),
+		inTx: sqldb.InTx, took: newCommitDuration(), queue: make(chan *pending, maxWaiting),
 	}
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	return c
@@ -166,7 +168,9 @@ func (c *committer) run() {
 			if p.ctx.Err() != nil {
 				continue // nobody waits and nothing has begun
 			}
+			begin := time.Now()
 			r, err := c.commit(p)
+			c.took.Observe(time.Since(begin).Seconds())
 			p.done <- answer{r, err}
 		}
 	}

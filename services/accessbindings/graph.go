@@ -22,6 +22,7 @@ type graph struct {
 	catalog *catalog.Catalog
 	epoch   int64
 	broken  atomic.Pointer[apierr.Error]
+	asked   checks
 
 	mu   sync.Mutex
 	next chan struct{} // closed when a revision is applied
@@ -31,7 +32,7 @@ func newGraph(c *catalog.Catalog, epoch int64) *graph {
 	roles, permissions := c.Matrix()
 	return &graph{
 		Graph:   checker.New(checker.Roles{Permissions: permissions, Roles: roles}),
-		catalog: c, epoch: epoch, next: make(chan struct{}),
+		catalog: c, epoch: epoch, asked: newChecks(), next: make(chan struct{}),
 	}
 }
 
@@ -117,24 +118,31 @@ func (g *graph) mayAct(who checker.Subject, token checker.TokenID) error {
 // decide is nil for yes.
 func (g *graph) decide(q checker.Query) error {
 	if err := g.fault(); err != nil {
+		g.asked.unavailable.Inc()
 		return err
 	}
 	d := g.Decide(q)
 	switch d.Reason {
 	case checker.Granted:
+		g.asked.allowed.Inc()
 		return nil
 	case checker.TokenRevoked:
+		g.asked.unauthenticated.Inc()
 		return errRevoked
 	case checker.SubjectInactive, checker.SubjectUnknown:
 		if q.Token != (checker.TokenID{}) {
+			g.asked.unauthenticated.Inc()
 			return errInactive
 		}
 	case checker.ResourceUnknown, checker.ResourceDeleted:
+		g.asked.notFound.Inc()
 		return unknownResource(q.Resource)
 	case checker.PermissionUnknown:
+		g.asked.invalid.Inc()
 		return apierr.InvalidField("permission", "%q is not in the catalogue", q.Permission)
 	case checker.NoGrant, checker.DeniedByPolicy:
 	}
+	g.asked.denied.Inc()
 	return authz.Denied(q.Permission, authz.Resource(q.Resource))
 }
 

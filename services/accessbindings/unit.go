@@ -81,6 +81,9 @@ func New(ctx context.Context, base server.Base) (*Service, error) {
 	}
 	ops := operation.NewStore(base.DB, Name, operationPrefix, base.Now)
 	w := newCommitter(base.DB, g, ops, base.Now, base.Log)
+	if err := w.observe(base.Metrics); err != nil {
+		return nil, err
+	}
 	w.start()
 	book := newRoleBook(c)
 	return &Service{

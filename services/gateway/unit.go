@@ -22,6 +22,9 @@ func build(ctx context.Context, base server.Base) (*server.Parts, error) {
 	if err != nil {
 		return nil, fmt.Errorf("register REST: %w", err)
 	}
+	if rest, err = counted(base.Metrics, rest); err != nil {
+		return nil, fmt.Errorf("register metrics: %w", err)
+	}
 	mux := http.NewServeMux()
 	mux.Handle("/", rest)
 	mux.Handle("GET /openapi.json", openAPI(proto.OpenAPI))
