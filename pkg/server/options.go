@@ -37,6 +37,8 @@ type Options struct {
 	Listen  string // host:port of gRPC, TLS and h2c
 	HTTP    string // host:port of Parts.HTTP; empty means none
 	Ops     string // host:port of /metrics, /healthz and /readyz; empty means none
+	Pprof   bool   // /debug/pprof on the port Ops
+	Version string // of the program, for the metrics
 	TLS     CertFiles
 
 	// Advertise is the host:port of gRPC that clients are told; empty means what

@@ -130,6 +130,9 @@ func (p *Process) build(ctx context.Context) error {
 	for i, u := range p.opts.Units {
 		names[i] = u.Name
 	}
+	if err := p.observe(); err != nil {
+		return fmt.Errorf("register metrics: %w", err)
+	}
 	auth := authenticator{tokens: p.tokens, units: authn.NewUnitVerifier(trusted, names, p.opts.Now)}
 	if err := p.servers(auth); err != nil {
 		return err

@@ -102,8 +102,8 @@ func (p *Process) openHTTP() (*webServer, error) {
 	return w, nil
 }
 
-// openOps opens the port of the operator's tools. It tells nothing about tenants
-// and has no profiler.
+// openOps opens the port of the operator's tools. It tells nothing about tenants,
+// and has a profiler only where it is asked for.
 func (p *Process) openOps() (*webServer, error) {
 	if p.opts.Ops == "" {
 		return nil, nil
@@ -116,6 +116,9 @@ func (p *Process) openOps() (*webServer, error) {
 		defer cancel()
 		answer(w, p.Ready(ctx))
 	})
+	if p.opts.Pprof {
+		profiler(mux)
+	}
 	return openWeb(p.opts.Ops, mux, p.opts.Log)
 }
 

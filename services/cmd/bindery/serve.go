@@ -115,6 +115,7 @@ type serveCommand struct {
 	TLSCert   string `name:"tls-cert" placeholder:"FILE" help:"Certificate chain, PEM; made for localhost in the data directory when empty."`
 	TLSKey    string `name:"tls-key" placeholder:"FILE" help:"Key of the certificate, PEM."`
 	splitFlags
+	Pprof    bool   `help:"Serve profiles of the process at /debug/pprof on the address of metrics."`
 	MaxCalls int    `default:"1024" placeholder:"N" help:"Calls under way at once before more are refused; checks only beyond four times as many (${default})."`
 	LogLevel string `default:"info" enum:"debug,info,warn,error" help:"Least level that is logged, to standard error (${default})."`
 	Demo     bool   `help:"Make a demo world, unless it is there, and print what to try."`
@@ -162,7 +163,7 @@ func (c serveCommand) options(db func(unit string) *sqldb.DB) (server.Options, e
 	opts := server.Options{
 		Units: chosen, Catalog: cat, Log: logger, Metrics: metrics,
 		DB: db, Migrate: len(chosen) == len(units()),
-		DataDir: c.DataDir, Listen: c.Listen, HTTP: c.HTTP, Ops: c.Ops, Advertise: c.Advertise,
+		DataDir: c.DataDir, Listen: c.Listen, HTTP: c.HTTP, Ops: c.Ops, Pprof: c.Pprof, Version: version, Advertise: c.Advertise,
 		MaxCalls: c.MaxCalls, TLS: server.CertFiles{Cert: c.TLSCert, Key: c.TLSKey},
 	}
 	err = c.set(&opts)
