@@ -49,6 +49,9 @@ func FuzzREST(f *testing.F) {
 		if err != nil || !strings.HasPrefix(target, "/") || !regexp.MustCompile(`^[A-Z]{1,8}$`).MatchString(verb) || verb == "HEAD" {
 			return // the HTTP server refuses it
 		}
+		if ofLibraries.MatchString(u.Path+" "+u.Query().Encode()+" "+target) || ofLibraries.MatchString(body) {
+			return // an answer may quote what was sent
+		}
 		r := httptest.NewRequest(http.MethodGet, "/", strings.NewReader(body))
 		r.Method, r.URL, r.RequestURI = verb, u, target
 		w := httptest.NewRecorder()
@@ -57,7 +60,7 @@ func FuzzREST(f *testing.F) {
 		if err := protojson.Unmarshal(w.Body.Bytes(), got); err != nil {
 			t.Fatalf("%s %q %q: %d %v: %s", verb, target, body, w.Code, err, w.Body)
 		}
-		if w.Code == http.StatusOK || w.Code == http.StatusInternalServerError || ofLibraries.MatchString(strings.ReplaceAll(got.GetMessage(), body, "")) {
+		if w.Code == http.StatusOK || w.Code == http.StatusInternalServerError || ofLibraries.MatchString(got.GetMessage()) {
 			t.Errorf("%s %q %q: %d %s", verb, target, body, w.Code, got.GetMessage())
 		}
 	})
