@@ -33,11 +33,13 @@ func New(level string) (*zap.Logger, error) {
 // outside and none of it is identity. Of a quiet method (server.Parts.Quiet) it
 // holds the method alone.
 type Request struct {
-	ID        string // request id: the caller's, or a new one
-	TraceID   string // 32 hex digits: of the caller's traceparent, or new
-	Method    string // /package.Service/Method
-	Remote    string // address of the peer
-	UserAgent string
+	ID      string // request id: the caller's, or a new one
+	TraceID string // 32 hex digits: of the caller's traceparent, or new
+	// TraceParent is the W3C header of the trace, which travels on to other units.
+	TraceParent string
+	Method      string // /package.Service/Method
+	Remote      string // address of the peer
+	UserAgent   string
 
 	logger *zap.Logger
 }

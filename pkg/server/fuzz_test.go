@@ -62,5 +62,8 @@ func FuzzIncoming(f *testing.F) {
 		if len(r.ID) > maxRequestID || r.ID == "" || len(r.TraceID) != 32 || strings.Trim(r.TraceID, "0123456789abcdef") != "" {
 			t.Errorf("id %q, trace %q", r.ID, r.TraceID)
 		}
+		if len(r.TraceParent) != traceParentLen || traceID(r.TraceParent) != r.TraceID {
+			t.Errorf("traceparent %q of trace %q", r.TraceParent, r.TraceID)
+		}
 	})
 }

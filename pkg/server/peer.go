@@ -189,8 +189,12 @@ func within(unit string) grpc.UnaryClientInterceptor {
 func forward(ctx context.Context) context.Context {
 	out, _ := metadata.FromOutgoingContext(ctx)
 	var add []string
-	if r := log.RequestFrom(ctx); r.ID != "" && len(out.Get(headerRequestID)) == 0 {
+	r := log.RequestFrom(ctx)
+	if r.ID != "" && len(out.Get(headerRequestID)) == 0 {
 		add = append(add, headerRequestID, r.ID)
+	}
+	if r.TraceParent != "" && len(out.Get(headerTraceParent)) == 0 {
+		add = append(add, headerTraceParent, r.TraceParent)
 	}
 	asUnit, _ := ctx.Value(asUnitKey{}).(bool)
 	if p := authn.FromContext(ctx); p.Token != "" && !asUnit && len(out.Get("authorization")) == 0 {

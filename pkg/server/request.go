@@ -23,7 +23,10 @@ const (
 	headerUserAgent       = "user-agent"
 )
 
-const maxRequestID = 64
+const (
+	maxRequestID   = 64
+	traceParentLen = 55 // of version 00
+)
 
 // incoming reads what the metadata says of the request. None of it is identity.
 func incoming(ctx context.Context, method string) log.Request {
@@ -34,7 +37,9 @@ func incoming(ctx context.Context, method string) log.Request {
 			break
 		}
 	}
-	r.TraceID = traceID(one(ctx, headerTraceParent))
+	if parent := one(ctx, headerTraceParent); traceID(parent) != "" {
+		r.TraceID, r.TraceParent = traceID(parent), "00"+parent[2:traceParentLen]
+	}
 	r.UserAgent = printable(one(ctx, headerUserAgent), 256)
 	if p, ok := peer.FromContext(ctx); ok && p.Addr != nil {
 		r.Remote = p.Addr.String()
@@ -51,6 +56,8 @@ func named(r *log.Request) {
 		var b [16]byte
 		_, _ = rand.Read(b[:]) // crypto/rand does not fail
 		r.TraceID = hex.EncodeToString(b[:])
+		// The one span of a trace that nobody keeps is its first call.
+		r.TraceParent = "00-" + r.TraceID + "-" + r.TraceID[:16] + "-00"
 	}
 }
 
@@ -72,16 +79,24 @@ func validRequestID(s string) bool {
 	return s != "" && len(s) <= maxRequestID && strings.IndexFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }) < 0
 }
 
-// traceID returns the trace id of a W3C traceparent, "" when it is none.
+// traceID returns the trace id of a W3C traceparent, "" when it is none. One of a
+// later version has more parts, which are not looked at.
 func traceID(parent string) string {
 	parts := strings.Split(parent, "-")
-	if len(parts) < 4 || len(parts[0]) != 2 || len(parts[1]) != 32 || parts[1] == strings.Repeat("0", 32) {
+	if len(parts) < 4 || !isHex(parts[0], 2) || !isHex(parts[3], 2) {
 		return ""
 	}
-	if strings.Trim(parts[1], "0123456789abcdef") != "" {
-		return ""
+	for i, digits := range []int{1: 32, 2: 16} {
+		if digits > 0 && (!isHex(parts[i], digits) || strings.Trim(parts[i], "0") == "") {
+			return ""
+		}
 	}
 	return parts[1]
+}
+
+// isHex reports whether s is so many lower-case hex digits.
+func isHex(s string, digits int) bool {
+	return len(s) == digits && strings.Trim(s, "0123456789abcdef") == ""
 }
 
 // printable cuts s to n bytes of printable ASCII.

@@ -22,6 +22,7 @@ import (
 
 	"github.com/bindery-iam/bindery/pkg/apierr"
 	"github.com/bindery-iam/bindery/pkg/authz"
+	"github.com/bindery-iam/bindery/pkg/log"
 )
 
 // Routes say which unit owns what. Those of units that are in the same process are
@@ -34,7 +35,7 @@ type Routes struct {
 // routedHeaders are the request metadata that are passed on. None but
 // authorization says who calls, and the credential of a unit is not among them.
 var routedHeaders = []string{
-	"authorization", "idempotency-key", "x-client-request-id", "x-client-trace-id", "x-retry-attempt", headerTraceParent, "tracestate",
+	"authorization", "idempotency-key", "x-client-request-id", "x-client-trace-id", "x-retry-attempt", "tracestate",
 }
 
 // router passes calls of methods of units elsewhere on to them, as they came and
@@ -188,7 +189,7 @@ func (c *chain) pass(ss grpc.ServerStream, k *call, to *route, request *frame) (
 	if err != nil {
 		return false, err
 	}
-	ctx, cancel := context.WithCancel(onward(ss.Context(), k.request.ID))
+	ctx, cancel := context.WithCancel(onward(ss.Context(), &k.request))
 	defer cancel()
 	cs, err := conn.NewStream(ctx, &grpc.StreamDesc{ClientStreams: to.streams, ServerStreams: true}, to.name, grpc.ForceCodecV2(newCodec()))
 	if err != nil {
@@ -227,9 +228,9 @@ func (r *router) health(h *health.Server) {
 }
 
 // onward is the context of a call that is passed on.
-func onward(ctx context.Context, requestID string) context.Context {
+func onward(ctx context.Context, r *log.Request) context.Context {
 	in, _ := metadata.FromIncomingContext(ctx)
-	out := metadata.Pairs(headerRequestID, requestID)
+	out := metadata.Pairs(headerRequestID, r.ID, headerTraceParent, r.TraceParent)
 	for _, key := range routedHeaders {
 		if values := in.Get(key); len(values) > 0 {
 			out.Set(key, values...)

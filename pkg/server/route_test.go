@@ -98,7 +98,7 @@ func TestRoutedAnswers(t *testing.T) {
 func TestRoutedHeaders(t *testing.T) {
 	w, owner, p := atEdge(t)
 	ctx, conn := w.user(p)
-	sent := with(ctx, "idempotency-key", "k", "x-request-id", "r1", "x-client-request-id", "r2", "x-client-trace-id", "t", "traceparent", "tp", "x-retry-attempt", "1",
+	sent := with(ctx, "idempotency-key", "k", "x-request-id", "r1", "x-client-request-id", "r2", "x-client-trace-id", "t", "traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "x-retry-attempt", "1",
 		"bindery-unit", "u1.caller.fake.1.AA", "x-forwarded-for", "h", "x-subject", "root", "grpc-metadata-authorization", "Bearer x", "bindery-unit-bin", "x")
 	if _, err := iamv1.NewUserAccountServiceClient(conn).Get(sent, &iamv1.GetUserAccountRequest{UserAccountId: "u"}); err != nil {
 		t.Fatal(err)
@@ -108,7 +108,7 @@ func TestRoutedHeaders(t *testing.T) {
 		t.Errorf("the owner saw %+v, want the caller and no unit", got.principal)
 	}
 	want := map[string][]string{
-		"idempotency-key": {"k"}, "x-request-id": {"r1"}, "x-client-request-id": {"r2"}, "x-client-trace-id": {"t"}, "traceparent": {"tp"}, "x-retry-attempt": {"1"},
+		"idempotency-key": {"k"}, "x-request-id": {"r1"}, "x-client-request-id": {"r2"}, "x-client-trace-id": {"t"}, "traceparent": {"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}, "x-retry-attempt": {"1"},
 	}
 	seen := map[string][]string{}
 	for key, values := range got.md {
@@ -134,6 +134,9 @@ func TestRoutedCallsNameTheirRequest(t *testing.T) {
 	}
 	if id := owner.seen.Load().request.ID; id == "" || !slices.Equal(header.Get("x-request-id"), []string{id}) {
 		t.Errorf("the owner knows the call as %q and the client as %v", id, header.Get("x-request-id"))
+	}
+	if id := owner.seen.Load().request.TraceID; id == "" || !slices.Equal(header.Get("x-server-trace-id"), []string{id}) {
+		t.Errorf("the owner knows the trace as %q and the client as %v", id, header.Get("x-server-trace-id"))
 	}
 }
 
