@@ -14,8 +14,11 @@ import (
 	rmv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/resourcemanager/v1"
 )
 
-// maxFolders keeps a writer below the quota of folders of a cloud (QL).
-const maxFolders = 30
+// Bounds that keep a writer below the quota of folders of a cloud (QL).
+const (
+	maxFolders = 30 // alive at a time
+	maxLate    = 60 // folders it has made when it still deletes some late: they are made anew in the end
+)
 
 // beyondSkew is far enough ahead for a deletion to wait: what lies a few seconds
 // ahead means now, by the clock of a client that is fast.
@@ -71,11 +74,11 @@ func (w *writer) change() error {
 		f = alive[w.random.IntN(len(alive))]
 	}
 	switch p := w.random.IntN(20); {
-	case p < 6 && len(w.folders) < maxFolders:
+	case p < 6 && len(w.alive()) < maxFolders:
 		return w.create(&folder{name: fmt.Sprintf("folder-%d", len(w.folders))})
 	case p == 6 && f != w.shared:
 		return w.remove(f, time.Now())
-	case p == 7 && f != w.shared:
+	case p == 7 && f != w.shared && len(w.folders) < maxLate:
 		return w.remove(f, time.Now().Add(beyondSkew))
 	case p == 8:
 		return w.set(f, !f.roles[w.n].is)
