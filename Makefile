@@ -47,6 +47,7 @@ fuzz: ## fuzz every parser and the checker for FUZZTIME each
 bench: ## measure the checker, and Authorize against a bare gRPC echo
 	go test -run '^$$' -bench . -benchmem ./pkg/checker/
 	go test -run '^$$' -bench Authorize -benchtime 5s -timeout 30m ./services/e2e/
+	go test -run '^$$' -bench Overload -benchtime 1x -timeout 30m ./services/e2e/
 
 postgres: # find the PostgreSQL server binaries, or install them, and say how
 	@.ci/postgres
