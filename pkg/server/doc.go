@@ -12,6 +12,9 @@
 // the one that clients know, names the services of all others (Parts.Routes), and
 // the process passes their calls on to where they are served (route.go).
 //
+// A request has one id and one trace, which travel with its calls to other units, as
+// x-request-id and traceparent. Spans are made where Options.Traces is set (trace.go).
+//
 // Of the official clients' demands this package keeps: TLS and plaintext h2c on
 // one port, pings every 20 seconds, ids in headers on success and in the trailer
 // and google.rpc.RequestInfo on failure.

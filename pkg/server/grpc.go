@@ -120,6 +120,7 @@ func (p *Process) newServer(services []service, auth authenticator, m *metrics, 
 		grpc.ConnectionTimeout(handshakeTimeout),
 		grpc.NumStreamWorkers(uint32(4 * runtime.GOMAXPROCS(0))), //nolint:gosec // a small number
 	}
+	opts = append(opts, p.tracing().server()...)
 	if at.router != nil {
 		opts = append(opts, grpc.UnknownServiceHandler(func(any, grpc.ServerStream) error { return nil })) // the interceptor passes it on
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
 	"github.com/bindery-iam/bindery/pkg/authn"
@@ -39,7 +40,11 @@ type Options struct {
 	Ops     string // host:port of /metrics, /healthz and /readyz; empty means none
 	Pprof   bool   // /debug/pprof on the port Ops
 	Version string // of the program, for the metrics
-	TLS     CertFiles
+
+	// Traces makes spans of calls and of REST; nil means none. Quiet methods
+	// (Parts.Quiet) have spans only in a trace that their caller keeps.
+	Traces trace.TracerProvider
+	TLS    CertFiles
 
 	// Advertise is the host:port of gRPC that clients are told; empty means what
 	// Listen became.

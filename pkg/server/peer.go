@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/connectivity"
@@ -61,6 +62,7 @@ type peers struct {
 	key   ed25519.PrivateKey
 	now   func() time.Time
 	place func(unit string) (place, error)
+	trace trace.TracerProvider // nil when off
 
 	mu    sync.Mutex
 	conns map[[2]string]*grpc.ClientConn
@@ -101,6 +103,7 @@ func (p *peers) dial(from, to string) (*grpc.ClientConn, error) {
 		return nil, err
 	}
 	opts := []grpc.DialOption{grpc.WithTransportCredentials(at.creds), grpc.WithNoProxy(), grpc.WithDisableServiceConfig(), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxPeerAnswer))}
+	opts = append(opts, client(p.trace)...)
 	retries := noRetries
 	if from != nobody {
 		retries = peerRetries

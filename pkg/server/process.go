@@ -111,7 +111,7 @@ func (p *Process) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if p.door, err = dialDoor(func() net.Addr { return p.listen.Addr() }); err != nil {
+	if p.door, err = dialDoor(func() net.Addr { return p.listen.Addr() }, client(p.opts.Traces)...); err != nil {
 		return err
 	}
 	// The units' own calls have a port of their own: at the end the public one
@@ -158,7 +158,7 @@ func (p *Process) unitKeys() (map[string]ed25519.PublicKey, error) {
 	for _, u := range p.opts.Units {
 		trusted[u.Name] = public
 	}
-	p.peers = &peers{key: key, now: p.opts.Now, place: p.place}
+	p.peers = &peers{key: key, now: p.opts.Now, place: p.place, trace: p.opts.Traces}
 	return trusted, nil
 }
 

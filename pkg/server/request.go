@@ -40,6 +40,7 @@ func incoming(ctx context.Context, method string) log.Request {
 	if parent := one(ctx, headerTraceParent); traceID(parent) != "" {
 		r.TraceID, r.TraceParent = traceID(parent), "00"+parent[2:traceParentLen]
 	}
+	ofSpan(ctx, &r)
 	r.UserAgent = printable(one(ctx, headerUserAgent), 256)
 	if p, ok := peer.FromContext(ctx); ok && p.Addr != nil {
 		r.Remote = p.Addr.String()

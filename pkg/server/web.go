@@ -85,7 +85,7 @@ func (p *Process) openHTTP() (*webServer, error) {
 		if h != nil {
 			return nil, fmt.Errorf("unit %s: another unit serves HTTP already", u.Name)
 		}
-		h = u.HTTP
+		h = p.tracing().http(u.Name, u.HTTP)
 	}
 	if h == nil || p.opts.HTTP == "" {
 		return nil, nil

@@ -20,6 +20,7 @@ import (
 	"github.com/bindery-iam/bindery/pkg/log"
 	"github.com/bindery-iam/bindery/pkg/server"
 	"github.com/bindery-iam/bindery/pkg/sqldb"
+	"github.com/bindery-iam/bindery/pkg/tracing"
 )
 
 // storeFlags say where the data is.
@@ -115,10 +116,11 @@ type serveCommand struct {
 	TLSCert   string `name:"tls-cert" placeholder:"FILE" help:"Certificate chain, PEM; made for localhost in the data directory when empty."`
 	TLSKey    string `name:"tls-key" placeholder:"FILE" help:"Key of the certificate, PEM."`
 	splitFlags
-	Pprof    bool   `help:"Serve profiles of the process at /debug/pprof on the address of metrics."`
-	MaxCalls int    `default:"1024" placeholder:"N" help:"Calls under way at once before more are refused; checks only beyond four times as many (${default})."`
-	LogLevel string `default:"info" enum:"debug,info,warn,error" help:"Least level that is logged, to standard error (${default})."`
-	Demo     bool   `help:"Make a demo world, unless it is there, and print what to try."`
+	Pprof        bool   `help:"Serve profiles of the process at /debug/pprof on the address of metrics."`
+	OTLPEndpoint string `name:"otlp-endpoint" env:"BINDERY_OTLP_ENDPOINT,OTEL_EXPORTER_OTLP_ENDPOINT" placeholder:"URL" help:"Collector that OpenTelemetry traces are sent to by gRPC, such as http://localhost:4317; none when empty."`
+	MaxCalls     int    `default:"1024" placeholder:"N" help:"Calls under way at once before more are refused; checks only beyond four times as many (${default})."`
+	LogLevel     string `default:"info" enum:"debug,info,warn,error" help:"Least level that is logged, to standard error (${default})."`
+	Demo         bool   `help:"Make a demo world, unless it is there, and print what to try."`
 }
 
 // Run serves until ctx ends. Ready is a line on out.
@@ -134,6 +136,10 @@ func (c serveCommand) Run(ctx context.Context, out io.Writer) error {
 	if err := dbs.safe(ctx, opts.Log); err != nil {
 		return errors.Join(err, dbs.close())
 	}
+	traces, err := c.trace(ctx, &opts)
+	if err != nil {
+		return errors.Join(err, dbs.close())
+	}
 	process, err := server.New(ctx, opts)
 	if err != nil {
 		return errors.Join(err, dbs.close())
@@ -141,7 +147,27 @@ func (c serveCommand) Run(ctx context.Context, out io.Writer) error {
 	group, running := errgroup.WithContext(ctx)
 	group.Go(func() error { return process.Run(ctx) })
 	group.Go(func() error { return c.announce(running, process, out) })
-	return errors.Join(group.Wait(), dbs.close())
+	err = errors.Join(group.Wait(), dbs.close())
+	if terr := traces.Close(); terr != nil {
+		opts.Log.Warn("the last spans were not sent", zap.Error(terr))
+	}
+	return err
+}
+
+// trace begins to send spans where an endpoint is given.
+func (c serveCommand) trace(ctx context.Context, opts *server.Options) (*tracing.Provider, error) {
+	if c.OTLPEndpoint == "" {
+		return nil, nil
+	}
+	service := "bindery"
+	if len(opts.Units) == 1 {
+		service += "-" + opts.Units[0].Name
+	}
+	traces, err := tracing.Start(ctx, tracing.Config{Endpoint: c.OTLPEndpoint, Service: service, Version: version, Log: opts.Log})
+	if err == nil {
+		opts.Traces = traces
+	}
+	return traces, err
 }
 
 // options are those of the process, found to be good before anything is touched.
