@@ -347,7 +347,7 @@ func TestUnreadableKeys(t *testing.T) {
 		if got := w.reason(tok); got != "" {
 			t.Fatal(got)
 		}
-		time.Sleep(time.Millisecond)
+		time.Sleep(time.Millisecond) // room for the reading beside the callers to fail in between
 	}
 }
 

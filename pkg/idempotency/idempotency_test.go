@@ -354,7 +354,7 @@ func TestTurns(t *testing.T) {
 				return
 			}
 			most.Store(max(most.Load(), inside.Add(1)))
-			time.Sleep(time.Millisecond)
+			time.Sleep(time.Millisecond) // room for another to come in, were it let
 			inside.Add(-1)
 			done()
 		})

@@ -311,7 +311,7 @@ func TestRunStopsGracefully(t *testing.T) {
 		began, ended := make(chan bool), atomic.Bool{}
 		jobs.Register(q, "greet", func(context.Context, payload) error {
 			close(began)
-			time.Sleep(100 * time.Millisecond)
+			time.Sleep(100 * time.Millisecond) // still at work when Run is told to stop
 			ended.Store(true)
 			return nil
 		})
