@@ -26,28 +26,41 @@ migrate: build ## bring the schemas up to date (DATABASE_URL or the data directo
 	bin/bindery migrate $(if $(DATABASE_URL),--database-url '$(DATABASE_URL)')
 
 test: $(TOOLS)/gotestsum postgres ## run every test, PostgreSQL included, and print the counts
-	BINDERY_REQUIRE_DB=1 gotestsum --format pkgname-and-test-fails -- -shuffle=on -timeout 30m $(GO_DIRS)
+	BINDERY_REQUIRE_DB=1 gotestsum --format pkgname-and-test-fails -- -shuffle=on -timeout 45m $(GO_DIRS)
 
 test-short: ## run the tests that need no database server and no other program
 	go test -short $(GO_DIRS)
 
 race: $(TOOLS)/gotestsum postgres ## run the concurrent packages under the race detector
-	BINDERY_REQUIRE_DB=1 gotestsum --format pkgname-and-test-fails -- -race -short -timeout 30m ./pkg/... ./services/accessbindings/... ./services/identity/... ./services/resourcemanager/... ./services/gateway/...
+	BINDERY_REQUIRE_DB=1 gotestsum --format pkgname-and-test-fails -- -race -short -timeout 45m ./pkg/... ./services/accessbindings/... ./services/identity/... ./services/resourcemanager/... ./services/gateway/...
 
 crash: postgres ## kill processes, PostgreSQL and connections under load, hundreds of times (about an hour)
 	BINDERY_REQUIRE_DB=1 BINDERY_CRASH_ROUNDS=200 BINDERY_CRASH_RESTARTS=60 BINDERY_CRASH_CUTS=200 \
 		go test -v -timeout 3h -run '^(TestKill|TestKillOne|TestStop|TestDatabaseRestarts|TestCutConnections)$$' ./services/e2e/
 
+faults: postgres ## take 100,000 roles away by three replicas while they, PostgreSQL and the connections in between fail
+	BINDERY_REQUIRE_DB=1 BINDERY_FAULT_PAIRS=100000 BINDERY_FAULT_ROUNDS=500 \
+		go test -v -count=1 -timeout 8h -run '^TestReplicasUnderFaults$$' ./services/e2e/
+
 once: postgres ## send 10,000 requests ten times each, at once, with their idempotency keys
 	BINDERY_REQUIRE_DB=1 BINDERY_IDEMPOTENCY_REQUESTS=10000 go test -v -count=1 -timeout 1h -run '^TestIdempotencyKeys$$' ./services/e2e/
+
+equal: postgres ## compare a million answers about access with a second reading of the rules, beside writers (about 20 minutes)
+	BINDERY_REQUIRE_DB=1 BINDERY_EQUAL=500000 go test -v -count=1 -timeout 3h -run '^TestEX10_EveryAnswerEqual$$' ./services/accessbindings/
 
 fuzz: ## fuzz every parser and the checker for FUZZTIME each
 	.ci/fuzz $(FUZZTIME)
 
-bench: ## measure the checker, and Authorize against a bare gRPC echo
-	go test -run '^$$' -bench . -benchmem ./pkg/checker/
-	go test -run '^$$' -bench Authorize -benchtime 5s -timeout 30m ./services/e2e/
+bench: postgres ## measure the checker, the loading of a million bindings, Authorize against a bare gRPC echo, requests, and usage
+	go test -run '^$$' -bench 'Decide|Extremes|Apply' -benchmem -timeout 30m ./pkg/checker/
+	BINDERY_REQUIRE_DB=1 go test -run '^$$' -bench '^BenchmarkLoad$$' -benchtime 3x -timeout 30m ./services/accessbindings/
+	go test -run '^$$' -bench 'Authorize' -benchtime 1x -timeout 30m ./services/e2e/
+	go test -run '^$$' -bench Writes -benchtime 1x -timeout 30m ./services/e2e/
 	go test -run '^$$' -bench Overload -benchtime 1x -timeout 30m ./services/e2e/
+	go test -run '^$$' -bench . -timeout 30m ./pkg/request/
+	go test -run '^$$' -bench Decide -benchtime 1x ./services/marketplacerequests/
+	go test -run '^$$' -bench 'CheckAccess|Pending' ./services/marketplacerequests/
+	BINDERY_REQUIRE_DB=1 go test -run '^$$' -bench Usage -benchtime 3x -timeout 30m ./services/partner/
 
 postgres: # find the PostgreSQL server binaries, or install them, and say how
 	@.ci/postgres
@@ -98,4 +111,4 @@ lint: $(TOOLS)/golangci-lint ## lint the Go sources
 ci: ## everything that must pass before a change lands
 	.ci/run
 
-.PHONY: help build run migrate test test-short race crash once fuzz bench postgres tools fmt lint gen gen-check buf-lint buf-breaking ci
+.PHONY: help build run migrate test test-short race crash faults once equal fuzz bench postgres tools fmt lint gen gen-check buf-lint buf-breaking ci

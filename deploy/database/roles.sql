@@ -15,7 +15,7 @@ DECLARE
     unit text;
     role text;
 BEGIN
-    FOREACH unit IN ARRAY ARRAY['accessbindings', 'identity', 'resourcemanager'] LOOP
+    FOREACH unit IN ARRAY ARRAY['accessbindings', 'identity', 'resourcemanager', 'notifications', 'partner', 'marketplacerequests'] LOOP
         role := 'bindery_' || unit;
         IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role) THEN
             EXECUTE format('CREATE ROLE %I LOGIN', role);

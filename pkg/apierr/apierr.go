@@ -24,6 +24,8 @@ const (
 	ReasonUnitInvalid        = "UNIT_CREDENTIAL_INVALID" // not a statement of a trusted unit
 	ReasonUnitNotAdmitted    = "UNIT_NOT_ADMITTED"       // an internal method, and not for this caller
 	ReasonPermissionDenied   = "PERMISSION_DENIED"       // the caller lacks a permission on a resource
+	ReasonPayerStopped       = "PAYER_STOPPED"           // a role grants it, and who pays is suspended (PT-30)
+	ReasonDeniedByPolicy     = "DENIED_BY_POLICY"        // a role grants it, an access policy denies it (AP-1)
 	ReasonResourceNotFound   = "RESOURCE_NOT_FOUND"      // the checked resource is unknown
 	ReasonQuotaExceeded      = "QUOTA_EXCEEDED"          // a limit is reached; see QuotaFailure
 	ReasonCheckerUnavailable = "CHECKER_UNAVAILABLE"     // nobody could decide; never a pass

@@ -215,7 +215,12 @@ func TestDescribed(t *testing.T) {
 	}{
 		{codes.InvalidArgument, "proto:\u00a0syntax error (line 1:44): invalid UTF-8 in string", codes.InvalidArgument, "body: (line 1:44): invalid UTF-8 in string"},
 		{codes.InvalidArgument, `proto: (line 1:2): unknown field "nam"`, codes.InvalidArgument, `nam: (line 1:2): unknown field "nam"`},
-		{codes.InvalidArgument, `parsing field "page_size": strconv.ParseInt: parsing "x": invalid syntax`, codes.InvalidArgument, `page_size: parsing field "page_size": parsing "x": invalid syntax`},
+		{codes.InvalidArgument, `parsing field "page_size": strconv.ParseInt: parsing "x": invalid syntax`, codes.InvalidArgument, `page_size: parsing field "page_size": invalid syntax`},
+		{codes.InvalidArgument, `proto: syntax error (line 1:1): unexpected token "my-password`, codes.InvalidArgument, `body: (line 1:1): unexpected token`},
+		{codes.InvalidArgument, `proto: syntax error (line 1:9): invalid value my-password`, codes.InvalidArgument, `body: (line 1:9): invalid value`},
+		{codes.InvalidArgument, `proto: (line 1:9): invalid value for int64 field pageSize: "my \"password"`, codes.InvalidArgument, `pageSize: (line 1:9): invalid value for int64 field pageSize`},
+		{codes.InvalidArgument, `proto: (line 1:9): duplicate field "jwt"`, codes.InvalidArgument, `jwt: (line 1:9): duplicate field "jwt"`},
+		{codes.InvalidArgument, `type mismatch, parameter: page_size, error: bad "my-password" there`, codes.InvalidArgument, `page_size: type mismatch, parameter: page_size, error: bad there`},
 		{codes.InvalidArgument, "http: request body too large", codes.InvalidArgument, "body: is too large"},
 		{codes.ResourceExhausted, "grpc: received message larger than max (5 vs. 4)", codes.InvalidArgument, "the request is too large"},
 		{codes.Internal, "grpc: error while marshaling: " + secret, codes.Internal, "internal error"},

@@ -36,6 +36,9 @@ var (
 	// ofLibrary is what stands in texts of libraries and says nothing to callers.
 	ofLibrary = regexp.MustCompile(`proto:[ \x{a0}]*|strconv\.[A-Za-z]+: |http: |json: |syntax error |google\.protobuf\.`)
 	ofField   = regexp.MustCompile(`(?:field|parameter:?) "?([a-z][A-Za-z0-9_.]*)`)
+	// ofRequest is where libraries repeat what was sent: it may be a secret. Names of
+	// fields stay.
+	ofRequest = regexp.MustCompile(`(unexpected token|invalid value(?: for \S+ (?:field|key)[^:]*)?):? .*|((?:field|parameter:?) "[^"]*")|(?:: parsing)?[ :]*"(?:[^"\\]|\\.)*"?`)
 )
 
 // unreadable is the refusal of a request that could not be read.
@@ -44,7 +47,7 @@ func unreadable(message, reason string) *Error {
 	if m := ofField.FindStringSubmatch(message); m != nil {
 		field = m[1]
 	}
-	message = ofLibrary.ReplaceAllString(message, "")
+	message = ofRequest.ReplaceAllString(ofLibrary.ReplaceAllString(message, ""), "$1$2")
 	if strings.Contains(message, "request body too large") {
 		field, message = "body", "is too large"
 	}

@@ -153,6 +153,7 @@ func sentReason(err error) string {
 // A status travels in the trailer, of which clients take 8 KiB in all.
 const (
 	maxMessage    = 512
+	maxValue      = 256 // of metadata
 	maxViolations = 8
 )
 
@@ -181,10 +182,10 @@ func short(s string, limit int) string {
 
 func cleanMap(m map[string]string) map[string]string {
 	for k, v := range m {
-		if text.Problem(k) != "" || text.Problem(v) != "" || len(v) > 256 {
+		if text.Problem(k) != "" || text.Problem(v) != "" || len(v) > maxValue {
 			c := make(map[string]string, len(m))
 			for k, v := range m {
-				if len(v) > 256 {
+				if len(v) > maxValue {
 					v = fmt.Sprintf("%.256s", v)
 				}
 				c[clean(k)] = clean(v)

@@ -12,7 +12,12 @@ const (
 // Operator is the Unit of whoever reaches the operator socket.
 const Operator = "operator"
 
-// TokenID is the random id of an IAM token; revocation is by it.
+// Metering is the Unit of whoever measures usage: a service of elsewhere that proves itself
+// as units do, and may call what names it and nothing else.
+const Metering = "metering"
+
+// TokenID is the random id of an IAM token, or of a login session; revocation is
+// by it.
 type TokenID [16]byte
 
 // Principal is who makes a call. The zero value is nobody.
@@ -20,8 +25,16 @@ type Principal struct {
 	Type    string  // UserAccount, ServiceAccount, FederatedUser; "" without a token
 	ID      string  // id of the subject; "" without a token
 	TokenID TokenID // id of the token
+	Session TokenID // id of the login session that it came from; zero for none (TK-5)
+	Actor   Actor   // who asked for the token, to act as the subject (IM-1); zero for the subject itself
 	Token   string  // the token itself, to be carried along to other units; a secret
 	Unit    string  // name of the calling unit, Operator, or ""
+}
+
+// Actor is a subject that acts as another one. The zero value is nobody.
+type Actor struct {
+	Type string // UserAccount, ServiceAccount, FederatedUser
+	ID   string
 }
 
 // IsSubject reports whether a verified token names a subject.

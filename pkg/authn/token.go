@@ -55,27 +55,53 @@ type Issuer struct {
 	Now   func() time.Time
 }
 
-// Issue signs a token for a subject; life is more than zero and at most
-// MaxTokenLife (TK-1). It ends on a whole second, never later than asked.
+// Grant is whom a token is for.
+type Grant struct {
+	Type, ID string    // the subject
+	Session  TokenID   // the login session that the token ends with (TK-5); zero for none
+	Actor    Actor     // who acts as the subject by it (IM-1); zero for the subject itself
+	Until    time.Time // when what it comes from ends, if that ends before its life; zero for never
+}
+
+// Issue signs a token for a subject, as IssueGrant does.
 func (i *Issuer) Issue(subjectType, subjectID string, life time.Duration) (Token, error) {
-	kind := kindOf(subjectType)
+	return i.IssueGrant(Grant{Type: subjectType, ID: subjectID}, life)
+}
+
+// IssueGrant signs a token; life is more than zero and at most MaxTokenLife (TK-1).
+// It ends on a whole second, never later than asked. Fails when its Until is past.
+func (i *Issuer) IssueGrant(g Grant, life time.Duration) (Token, error) {
+	kind := kindOf(g.Type)
 	switch {
 	case kind == identityv1.TokenClaims_KIND_UNSPECIFIED:
-		return Token{}, fmt.Errorf("issue token: no such subject type %q", subjectType)
-	case subjectID == "":
+		return Token{}, fmt.Errorf("issue token: no such subject type %q", g.Type)
+	case g.ID == "":
 		return Token{}, errors.New("issue token: empty subject id")
+	case g.Actor != (Actor{}) && (kindOf(g.Actor.Type) == identityv1.TokenClaims_KIND_UNSPECIFIED || g.Actor.ID == ""):
+		return Token{}, fmt.Errorf("issue token: %q is no actor", g.Actor)
 	case life <= 0 || life > MaxTokenLife:
 		return Token{}, fmt.Errorf("issue token: life %v out of (0, %v]", life, MaxTokenLife)
 	}
 	now, key := i.Now(), i.Key()
-	t := Token{ExpiresAt: time.Unix(now.Add(life).Unix(), 0).UTC()}
+	end := now.Add(life)
+	if !g.Until.IsZero() && g.Until.Before(end) {
+		end = g.Until
+	}
+	if !end.After(now) {
+		return Token{}, fmt.Errorf("issue token: until %v, which is past", g.Until)
+	}
+	t := Token{ExpiresAt: time.Unix(end.Unix(), 0).UTC()}
 	if _, err := rand.Read(t.ID[:]); err != nil {
 		return Token{}, fmt.Errorf("issue token: %w", err)
 	}
-	text, err := sign(key.Private, &identityv1.TokenClaims{
-		TokenId: t.ID[:], KeyId: key.ID, Epoch: i.Epoch(), Kind: kind, SubjectId: subjectID,
-		IssuedAt: now.Unix(), ExpiresAt: t.ExpiresAt.Unix(),
-	})
+	claims := &identityv1.TokenClaims{
+		TokenId: t.ID[:], KeyId: key.ID, Epoch: i.Epoch(), Kind: kind, SubjectId: g.ID,
+		IssuedAt: now.Unix(), ExpiresAt: t.ExpiresAt.Unix(), ActorKind: kindOf(g.Actor.Type), ActorId: g.Actor.ID,
+	}
+	if g.Session != (TokenID{}) {
+		claims.SessionId = g.Session[:]
+	}
+	text, err := sign(key.Private, claims)
 	if err != nil {
 		return Token{}, fmt.Errorf("issue token: %w", err)
 	}
@@ -125,6 +151,12 @@ func parse(text string) (parsed, error) {
 	}
 	c := p.claims
 	if len(c.GetTokenId()) != len(TokenID{}) || c.GetKeyId() == "" || c.GetSubjectId() == "" || typeOf(c.GetKind()) == "" {
+		return parsed{}, errMalformed
+	}
+	if n := len(c.GetSessionId()); n != 0 && n != len(TokenID{}) {
+		return parsed{}, errMalformed
+	}
+	if (typeOf(c.GetActorKind()) == "") != (c.GetActorId() == "") || c.GetActorId() == "" && c.GetActorKind() != identityv1.TokenClaims_KIND_UNSPECIFIED {
 		return parsed{}, errMalformed
 	}
 	p.signed = append([]byte(tokenDomain), raw...)

@@ -125,6 +125,47 @@ func TestVerify(t *testing.T) {
 	}
 }
 
+// What a token comes from may end between the look at it and the signature: the end
+// counts, not how far away it was.
+func TestTK5_ATokenEndsWithWhatItComesFrom(t *testing.T) {
+	w := newWorld(t)
+	until := w.now().Add(90*time.Second + 500*time.Millisecond)
+	for _, waited := range []time.Duration{0, 30 * time.Second, 59 * time.Second} {
+		w.clock.Add(int64(waited))
+		tok, err := w.issuer.IssueGrant(Grant{Type: UserAccount, ID: "usr00000000000000001", Until: until}, MaxTokenLife)
+		if err != nil || tok.ExpiresAt.After(until) || until.Sub(tok.ExpiresAt) > time.Second {
+			t.Errorf("ends at %v, %v; want %v, in whole seconds", tok.ExpiresAt, err, until)
+		}
+	}
+	if tok, err := w.issuer.IssueGrant(Grant{Type: UserAccount, ID: "usr00000000000000001", Until: until}, 100*time.Millisecond); err != nil || tok.ExpiresAt.After(w.now().Add(100*time.Millisecond)) {
+		t.Errorf("ends at %v, %v; want its life, which is shorter", tok.ExpiresAt, err)
+	}
+	w.clock.Add(int64(time.Minute))
+	if _, err := w.issuer.IssueGrant(Grant{Type: UserAccount, ID: "usr00000000000000001", Until: until}, MaxTokenLife); err == nil {
+		t.Error("issued a token of what is over")
+	}
+}
+
+func TestTK5_ATokenNamesItsSession(t *testing.T) {
+	w := newWorld(t)
+	session := TokenID{1, 2, 3}
+	tok, err := w.issuer.IssueGrant(Grant{Type: UserAccount, ID: "usr00000000000000001", Session: session}, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := w.verifier.Verify(context.Background(), tok.Text)
+	if err != nil || p.Session != session || p.TokenID != tok.ID {
+		t.Errorf("got %#v, %v; want the session %x", p, err, session)
+	}
+	short, err := sign(w.key, claims(func(c *identityv1.TokenClaims) { c.SessionId = []byte{1} }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := w.reason(short); got != apierr.ReasonTokenInvalid {
+		t.Errorf("a session id of one byte: %q", got)
+	}
+}
+
 // Each of the 4 spare bits of a lenient decoder gives another spelling of the same
 // bytes; CR and LF give more.
 func TestOneSpellingPerToken(t *testing.T) {
@@ -440,4 +481,50 @@ func FuzzVerify(f *testing.F) {
 			t.Errorf("%q and %q are the same token", text, again)
 		}
 	})
+}
+
+func TestIM1_TokenNamesTheActor(t *testing.T) {
+	w := newWorld(t)
+	actor := Actor{Type: UserAccount, ID: "usr00000000000000001"}
+	tok, err := w.issuer.IssueGrant(Grant{Type: ServiceAccount, ID: "sac1", Actor: actor}, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := w.verifier.Verify(t.Context(), tok.Text)
+	if err != nil || p.Type != ServiceAccount || p.ID != "sac1" || p.Actor != actor {
+		t.Errorf("got %+v, %v; want sac1 by %v", p, err, actor)
+	}
+	if p, err := w.verifier.Verify(t.Context(), w.token(t).Text); err != nil || p.Actor != (Actor{}) {
+		t.Errorf("a token that nobody else asked for names %+v, %v", p, err)
+	}
+	for _, actor := range []Actor{{Type: UserAccount}, {ID: "usr1"}, {Type: "group", ID: "grp1"}} {
+		if _, err := w.issuer.IssueGrant(Grant{Type: ServiceAccount, ID: "sac1", Actor: actor}, time.Hour); err == nil {
+			t.Errorf("issued for %v", actor)
+		}
+	}
+	claims := func(edit func(*identityv1.TokenClaims)) string {
+		c := &identityv1.TokenClaims{
+			TokenId: make([]byte, 16), KeyId: "k1", Epoch: 7, Kind: identityv1.TokenClaims_SERVICE_ACCOUNT, SubjectId: "sac1",
+			IssuedAt: w.now().Unix(), ExpiresAt: w.now().Add(time.Hour).Unix(),
+		}
+		edit(c)
+		text, err := sign(w.key, c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	if got := w.reason(claims(func(*identityv1.TokenClaims) {})); got != "" {
+		t.Fatalf("sound claims: %s", got)
+	}
+	for name, edit := range map[string]func(*identityv1.TokenClaims){
+		"an actor without a kind": func(c *identityv1.TokenClaims) { c.ActorId = "usr1" },
+		"an actor without an id":  func(c *identityv1.TokenClaims) { c.ActorKind = identityv1.TokenClaims_USER_ACCOUNT },
+		"an actor of no kind":     func(c *identityv1.TokenClaims) { c.ActorId, c.ActorKind = "usr1", 77 },
+		"no actor of no kind":     func(c *identityv1.TokenClaims) { c.ActorKind = 77 },
+	} {
+		if got := w.reason(claims(edit)); got != apierr.ReasonTokenInvalid {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
 }

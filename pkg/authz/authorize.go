@@ -1,8 +1,10 @@
 package authz
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"slices"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
@@ -30,10 +32,30 @@ var (
 // Public reports whether anybody may call, so that credentials do not matter.
 func (m *Method) Public() bool { return m.shape == shapePublic }
 
+// Admits reports whether every request in which a field is set may call, whoever
+// sends it: the handler verifies the credential in it.
+func (m *Method) Admits(field string) bool {
+	return m.shape == shapeAuthenticated && slices.ContainsFunc(m.credentials, func(p path) bool {
+		return len(p) == 1 && string(p[0].Name()) == field
+	})
+}
+
+// ReadsRequest reports whether the rule is about a field of the request.
+func (m *Method) ReadsRequest() bool { return m.shape == shapeCheck || len(m.credentials) > 0 }
+
+// Seen is a caller as the method sees it. Whoever measures usage is no unit of the suite:
+// where a method does not name it, its credential says nothing.
+func (m *Method) Seen(c Caller) Caller {
+	if c.Principal.Unit == authn.Metering && !m.units[authn.Metering] {
+		c.Principal.Unit = ""
+	}
+	return c
+}
+
 // Authorize admits the call or refuses it, and returns the context for the
 // handler. The order: is the caller anybody; are the fields that the rule names
 // well formed; may the caller. req may be nil for methods whose rule reads no
-// field (streams).
+// field; of a stream from the caller it is the first message.
 func (m *Method) Authorize(ctx context.Context, d Decider, c Caller, req proto.Message) (context.Context, error) {
 	switch m.shape {
 	case shapePublic:
@@ -49,11 +71,16 @@ func (m *Method) Authorize(ctx context.Context, d Decider, c Caller, req proto.M
 	}
 }
 
+// admits reports whether the method is for that unit.
+func (m *Method) admits(unit string) bool {
+	return unit != "" && (m.units[unit] || m.units[AllUnits] && unit != authn.Operator)
+}
+
 // admit judges an internal method.
 func (m *Method) admit(c Caller) error {
 	unit := c.Principal.Unit
 	switch {
-	case unit != "" && (m.units[unit] || m.units[AllUnits] && unit != authn.Operator):
+	case m.admits(unit):
 		return nil
 	case unit != "" || c.Principal.IsSubject():
 		return errInternal.WithMeta("method", m.name, "caller", c.Principal.String())
@@ -85,6 +112,9 @@ func (m *Method) authenticate(ctx context.Context, d Decider, c Caller, req prot
 
 // check judges a method with checks.
 func (m *Method) check(ctx context.Context, d Decider, c Caller, req proto.Message) (context.Context, error) {
+	if m.admits(c.Principal.Unit) {
+		return ctx, nil
+	}
 	if !c.Principal.IsSubject() {
 		return ctx, anonymous(c)
 	}
@@ -96,7 +126,16 @@ func (m *Method) check(ctx context.Context, d Decider, c Caller, req proto.Messa
 		}
 		targets = append(targets, t)
 	}
-	for _, t := range targets {
+	if m.self != nil {
+		who, err := m.self.value(req.ProtoReflect())
+		if err != nil {
+			return ctx, err
+		}
+		if who == "" || who == c.Principal.ID {
+			return ctx, outcome(d.Authenticate(ctx, c.Principal), Resource{})
+		}
+	}
+	for i, t := range targets {
 		if t.permission == "" { // nothing named: any authenticated subject
 			if err := outcome(d.Authenticate(ctx, c.Principal), Resource{}); err != nil {
 				return ctx, err
@@ -104,6 +143,9 @@ func (m *Method) check(ctx context.Context, d Decider, c Caller, req proto.Messa
 			continue
 		}
 		err := outcome(d.Authorize(ctx, c.Principal, t.permission, t.resource), t.resource)
+		if i == 0 {
+			err = m.orElse(ctx, d, c.Principal, t.resource, err)
+		}
 		if denied, ok := apierr.As(err); ok && m.filtered && denied.Code == codes.PermissionDenied {
 			ctx, err = context.WithValue(ctx, withheldKey{}, denied), nil
 		}
@@ -112,6 +154,21 @@ func (m *Method) check(ctx context.Context, d Decider, c Caller, req proto.Messa
 		}
 	}
 	return ctx, nil
+}
+
+// orElse asks for the further permissions of a rule while the answer is a denial.
+// When all of them are denied, the first denial is told.
+func (m *Method) orElse(ctx context.Context, d Decider, p authn.Principal, r Resource, first error) error {
+	for _, permission := range m.or {
+		if apierr.CodeOf(first) != codes.PermissionDenied {
+			return first
+		}
+		err := outcome(d.Authorize(ctx, p, permission, r), r)
+		if err == nil || apierr.CodeOf(err) != codes.PermissionDenied {
+			return err
+		}
+	}
+	return first
 }
 
 // target is one question for the Decider; without a permission it is whether the
@@ -124,11 +181,8 @@ type target struct {
 func (k *check) target(ctx context.Context, p authn.Principal, req proto.Message) (target, error) {
 	r := req.ProtoReflect()
 	t := target{permission: k.permission, resource: Resource{Type: k.typ}}
-	if k.typ == "" {
+	if k.typ == "" && k.typeField.name != "" {
 		typ, err := k.typeField.value(r)
-		if err == nil && typ == "" {
-			err = apierr.InvalidField(k.typeField.name, "must not be empty")
-		}
 		if err != nil {
 			return target{}, err
 		}
@@ -137,6 +191,9 @@ func (k *check) target(ctx context.Context, p authn.Principal, req proto.Message
 	id, err := k.id.value(r)
 	if err != nil {
 		return target{}, err
+	}
+	if t.resource.Type == "" && k.typeField.name != "" && (id != "" || !k.mayLack()) {
+		return target{}, apierr.InvalidField(k.typeField.name, "must not be empty")
 	}
 	if id == "" {
 		switch k.onEmpty {
@@ -153,14 +210,22 @@ func (k *check) target(ctx context.Context, p authn.Principal, req proto.Message
 		if t.resource, err = k.resolve(ctx, id); err != nil {
 			return target{}, err
 		}
+		if p.IsSubject() && t.resource == (Resource{Type: UserAccount, ID: p.ID}) {
+			return target{}, nil // their own, whatever kind of account it is: ids are of one space
+		}
 	}
 	if k.verb != "" {
 		var ok bool
 		if t.permission, ok = k.catalog.PermissionFor(t.resource.Type, k.verb); !ok {
-			return target{}, apierr.InvalidField(k.typeField.name, "%q is not a type of resource with access bindings", t.resource.Type)
+			return target{}, apierr.InvalidField(cmp.Or(k.typeField.name, k.id.name), "%q is not a type of resource with access bindings", t.resource.Type)
 		}
 	}
 	return t, nil
+}
+
+// mayLack reports whether a request need not name a resource.
+func (k *check) mayLack() bool {
+	return k.onEmpty == authzv1.OnEmpty_ON_EMPTY_LIST || k.onEmpty == authzv1.OnEmpty_ON_EMPTY_AUTHENTICATED
 }
 
 // outcome reads what a Decider said about r: an unknown resource becomes

@@ -89,8 +89,13 @@ func TestAuthorize(t *testing.T) {
 	}
 	two := &authzv1.Rule{Permission: "folders.get", Resource: resource("rm.folder", "id"),
 		Also: []*authzv1.Check{{Permission: "clouds.get", Resource: resource("rm.cloud", "other")}}}
+	self := &authzv1.Rule{Permission: "folders.get", Resource: resource("rm.folder", "id"), SelfField: "other"}
 	verb := &authzv1.Rule{Verb: "listAccessBindings", Resource: &authzv1.Resource{TypeField: "type", Field: "inner.id"}}
+	listed := &authzv1.Rule{Permission: "folders.get", Resource: &authzv1.Resource{TypeField: "type", Field: "inner.id", OnEmpty: authzv1.OnEmpty_ON_EMPTY_LIST}}
 	resolved := &authzv1.Rule{Permission: "folders.get", Resource: &authzv1.Resource{Type: "x.key", Field: "id", Resolve: "known"}}
+	or := &authzv1.Rule{Permission: "folders.get", Or: []string{"folders.peek", "folders.own"}, Resource: resource("rm.folder", "id"),
+		Also: []*authzv1.Check{{Verb: "listAccessBindings", Resource: &authzv1.Resource{Field: "other", Resolve: "known"}}}}
+	asWell := &authzv1.Rule{Permission: "folders.get", Resource: resource("rm.folder", "id"), Units: []string{AllUnits}}
 	internal := &authzv1.Rule{Internal: &authzv1.Internal{Units: []string{"identity"}}}
 	anyUnit := &authzv1.Rule{Internal: &authzv1.Internal{Units: []string{AllUnits}}}
 	operator := &authzv1.Rule{Internal: &authzv1.Internal{Units: []string{authn.Operator}}}
@@ -142,6 +147,13 @@ func TestAuthorize(t *testing.T) {
 		{name: "no proof, a unit with a bad token", rule: proof, caller: Caller{Principal: unit.Principal, Err: badly.Err}, reason: apierr.ReasonTokenExpired, code: codes.Unauthenticated},
 		{name: "no proof, nobody", rule: proof, caller: nobody, req: []string{"id", "x"}, reason: apierr.ReasonTokenMissing, code: codes.Unauthenticated},
 
+		{name: "units as well, a unit", rule: asWell, caller: unit},
+		{name: "units as well, a unit for a user", rule: asWell, caller: unitFor, req: []string{"id", "f1"}},
+		{name: "units as well, operator", rule: asWell, caller: cook, reason: apierr.ReasonTokenMissing, code: codes.Unauthenticated},
+		{name: "units as well, nobody", rule: asWell, caller: nobody, req: []string{"id", "f1"}, reason: apierr.ReasonTokenMissing, code: codes.Unauthenticated},
+		{name: "units as well, a user who lacks it", rule: asWell, caller: user, req: []string{"id", "f1"}, reason: apierr.ReasonPermissionDenied,
+			code: codes.PermissionDenied, asked: []string{"folders.get rm.folder:f1"}},
+
 		{name: "held", rule: folder, caller: user, req: []string{"id", "f1"}, d: decider{allow: allow("folders.get rm.folder:f1")}, asked: []string{"folders.get rm.folder:f1"}},
 		{name: "lacking", rule: folder, caller: user, req: []string{"id", "f1"}, reason: apierr.ReasonPermissionDenied, code: codes.PermissionDenied, asked: []string{"folders.get rm.folder:f1"}},
 		{name: "unknown", rule: folder, caller: user, req: []string{"id", "f1"}, d: decider{known: allow()}, reason: apierr.ReasonResourceNotFound, code: codes.NotFound, asked: []string{"folders.get rm.folder:f1"}},
@@ -166,12 +178,39 @@ func TestAuthorize(t *testing.T) {
 			reason: apierr.ReasonPermissionDenied, code: codes.PermissionDenied, asked: []string{"folders.get rm.folder:f1", "clouds.get rm.cloud:c1"}},
 		{name: "fields before questions", rule: two, caller: user, req: []string{"id", "f1"}, reason: apierr.ReasonInvalid, code: codes.InvalidArgument},
 
+		{name: "about oneself", rule: self, caller: user, req: []string{"id", "f1", "other", "u1"}, asked: []string{"authenticate u1"}},
+		{name: "about nobody is about oneself", rule: self, caller: user, req: []string{"id", "f1"}, asked: []string{"authenticate u1"}},
+		{name: "about oneself, suspended", rule: self, caller: user, req: []string{"id", "f1"}, d: decider{auth: suspended},
+			reason: apierr.ReasonSubjectInactive, code: codes.Unauthenticated, asked: []string{"authenticate u1"}},
+		{name: "about oneself, nobody", rule: self, caller: nobody, req: []string{"id", "f1"}, reason: apierr.ReasonTokenMissing, code: codes.Unauthenticated},
+		{name: "about oneself, a unit alone", rule: self, caller: unit, req: []string{"id", "f1"}, reason: apierr.ReasonTokenMissing, code: codes.Unauthenticated},
+		{name: "about oneself, of nothing", rule: self, caller: user, reason: apierr.ReasonInvalid, code: codes.InvalidArgument},
+		{name: "about somebody else", rule: self, caller: user, req: []string{"id", "f1", "other", "u2"},
+			reason: apierr.ReasonPermissionDenied, code: codes.PermissionDenied, asked: []string{"folders.get rm.folder:f1"}},
+		{name: "about somebody else, held", rule: self, caller: user, req: []string{"id", "f1", "other", "u2"},
+			d: decider{allow: allow("folders.get rm.folder:f1")}, asked: []string{"folders.get rm.folder:f1"}},
 		{name: "any type", rule: verb, caller: user, req: []string{"type", "rm.folder", "inner.id", "f1"}, d: decider{allow: allow("folders.listAccessBindings rm.folder:f1")},
 			asked: []string{"folders.listAccessBindings rm.folder:f1"}},
 		{name: "a type without bindings", rule: verb, caller: user, req: []string{"type", "rm.disk", "inner.id", "f1"}, reason: apierr.ReasonInvalid, code: codes.InvalidArgument},
+		{name: "neither type nor id means a list", rule: listed, caller: user, asked: []string{"authenticate u1"}},
+		{name: "an id without a type", rule: listed, caller: user, req: []string{"inner.id", "f1"}, reason: apierr.ReasonInvalid, code: codes.InvalidArgument},
+		{name: "a list of a parent of any type", rule: listed, caller: user, req: []string{"type", "rm.folder", "inner.id", "f1"},
+			reason: apierr.ReasonPermissionDenied, code: codes.PermissionDenied, asked: []string{"folders.get rm.folder:f1"}},
 		{name: "no type", rule: verb, caller: user, req: []string{"inner.id", "f1"}, reason: apierr.ReasonInvalid, code: codes.InvalidArgument},
 
 		{name: "resolved", rule: resolved, caller: user, req: []string{"id", "k1"}, d: decider{allow: allow("folders.get rm.folder:f1")}, asked: []string{"folders.get rm.folder:f1"}},
+		{name: "the first of several", rule: or, caller: user, req: []string{"id", "f2", "other", "k1"},
+			d:     decider{allow: allow("folders.get rm.folder:f2", "folders.listAccessBindings rm.folder:f1")},
+			asked: []string{"folders.get rm.folder:f2", "folders.listAccessBindings rm.folder:f1"}},
+		{name: "the last of several", rule: or, caller: user, req: []string{"id", "f2", "other", "k1"},
+			d:     decider{allow: allow("folders.own rm.folder:f2", "folders.listAccessBindings rm.folder:f1")},
+			asked: []string{"folders.get rm.folder:f2", "folders.peek rm.folder:f2", "folders.own rm.folder:f2", "folders.listAccessBindings rm.folder:f1"}},
+		{name: "none of several", rule: or, caller: user, req: []string{"id", "f2", "other", "k1"}, d: decider{allow: allow("folders.listAccessBindings rm.folder:f1")},
+			reason: apierr.ReasonPermissionDenied, code: codes.PermissionDenied,
+			asked: []string{"folders.get rm.folder:f2", "folders.peek rm.folder:f2", "folders.own rm.folder:f2"}},
+		{name: "several do not stand for what follows", rule: or, caller: user, req: []string{"id", "f2", "other", "k1"}, d: decider{allow: allow("folders.own rm.folder:f2")},
+			reason: apierr.ReasonPermissionDenied, code: codes.PermissionDenied,
+			asked: []string{"folders.get rm.folder:f2", "folders.peek rm.folder:f2", "folders.own rm.folder:f2", "folders.listAccessBindings rm.folder:f1"}},
 		{name: "not resolved", rule: resolved, caller: user, req: []string{"id", "k2"}, reason: "KEY_NOT_FOUND", code: codes.NotFound},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

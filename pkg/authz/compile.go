@@ -25,10 +25,12 @@ type Method struct {
 	name        string
 	shape       shape
 	exempt      bool
-	units       map[string]bool // shapeInternal
+	units       map[string]bool // shapeInternal; shapeCheck: those that may call for themselves
 	credentials []path          // shapeAuthenticated
 	checks      []check         // shapeCheck
 	filtered    bool
+	or          []string // shapeCheck: permissions that do instead of the first check's
+	self        *field   // shapeCheck
 }
 
 // check is one permission on one resource of the request.
@@ -53,9 +55,6 @@ func compile(full string, md protoreflect.MethodDescriptor, deps Deps) (*Method,
 	}
 	c := &compiler{deps: deps, input: md.Input()}
 	c.shape(m, rule)
-	if md.IsStreamingClient() && m.shape == shapeCheck {
-		c.problem("a stream from the client cannot be checked by a field of its request")
-	}
 	return m, c.problems
 }
 
@@ -91,9 +90,20 @@ func (c *compiler) shape(m *Method, rule *authzv1.Rule) {
 	if rule.GetFiltered() && m.shape != shapeCheck {
 		c.problem("filtered goes with a check only")
 	}
+	if len(rule.GetOr()) > 0 && rule.GetPermission() == "" {
+		c.problem("or goes with a permission only")
+	}
+	if rule.GetSelfField() != "" && m.shape != shapeCheck {
+		c.problem("self_field goes with a check only")
+	}
+	if len(rule.GetUnits()) > 0 && m.shape != shapeCheck {
+		c.problem("units goes with a check only")
+	}
 	switch m.shape {
 	case shapeInternal:
-		c.internal(m, rule.GetInternal())
+		if c.units(m, rule.GetInternal().GetUnits()); len(m.units) == 0 {
+			c.problem("internal admits no unit")
+		}
 	case shapeAuthenticated:
 		for _, name := range rule.GetCredentialFields() {
 			if p, err := fieldPath(c.input, name); err != nil {
@@ -103,25 +113,30 @@ func (c *compiler) shape(m *Method, rule *authzv1.Rule) {
 			}
 		}
 	case shapeCheck:
-		m.filtered = rule.GetFiltered()
+		m.filtered, m.or = rule.GetFiltered(), rule.GetOr()
+		c.units(m, rule.GetUnits())
+		for _, permission := range m.or {
+			c.permission(permission)
+		}
+		if name := rule.GetSelfField(); name != "" {
+			self := c.field("self_field", name)
+			m.self = &self
+		}
 		m.checks = append(m.checks, c.check(rule.GetPermission(), rule.GetVerb(), rule.GetResource()))
 		for _, also := range rule.GetAlso() {
-			m.checks = append(m.checks, c.check(also.GetPermission(), "", also.GetResource()))
+			m.checks = append(m.checks, c.check(also.GetPermission(), also.GetVerb(), also.GetResource()))
 		}
 	case shapePublic:
 	}
 }
 
-func (c *compiler) internal(m *Method, rule *authzv1.Internal) {
+func (c *compiler) units(m *Method, names []string) {
 	m.units = make(map[string]bool)
-	for _, u := range rule.GetUnits() {
+	for _, u := range names {
 		if u == "" || strings.ContainsAny(u, ". ") {
-			c.problem("internal: %q is not the name of a unit", u)
+			c.problem("%q is not the name of a unit", u)
 		}
 		m.units[u] = true
-	}
-	if len(m.units) == 0 {
-		c.problem("internal admits no unit")
 	}
 }
 
@@ -132,14 +147,15 @@ func (c *compiler) check(permission, verb string, r *authzv1.Resource) check {
 		c.problem("the check has both permission %q and verb %q", permission, verb)
 	case permission == "" && verb == "":
 		c.problem("the check has no permission")
-	case permission != "" && !c.deps.Catalog.KnownPermission(permission):
-		c.problem("permission %q is not in the catalogue", permission)
+	case permission != "":
+		c.permission(permission)
 	}
 	if r == nil {
 		c.problem("the check has no resource")
 		return k
 	}
-	if (r.GetType() == "") == (r.GetTypeField() == "") {
+	found := verb != "" && r.GetResolve() != "" && r.GetType() == "" && r.GetTypeField() == ""
+	if !found && (r.GetType() == "") == (r.GetTypeField() == "") {
 		c.problem("the resource must have one of type and type_field")
 	}
 	if verb != "" && r.GetType() != "" {
@@ -162,6 +178,12 @@ func (c *compiler) check(permission, verb string, r *authzv1.Resource) check {
 		c.problem("on_empty %d is not known", r.GetOnEmpty())
 	}
 	return k
+}
+
+func (c *compiler) permission(id string) {
+	if !c.deps.Catalog.KnownPermission(id) {
+		c.problem("permission %q is not in the catalogue", id)
+	}
 }
 
 func (c *compiler) field(what, name string) field {

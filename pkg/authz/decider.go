@@ -2,6 +2,9 @@ package authz
 
 import (
 	"context"
+	"strconv"
+
+	"google.golang.org/grpc/codes"
 
 	"github.com/bindery-iam/bindery/pkg/apierr"
 	"github.com/bindery-iam/bindery/pkg/authn"
@@ -12,6 +15,11 @@ type Resource struct {
 	Type string // e.g. "resource-manager.folder"
 	ID   string
 }
+
+// UserAccount is the type of an account as a resource. It stands in no tree, so that
+// nobody holds a permission on it; where a resolver leads to that of the caller, a user
+// of any kind or a service account, the caller may.
+const UserAccount = "iam.userAccount"
 
 // MaxEach is how many resources one call of AuthorizeEach takes.
 const MaxEach = 1000
@@ -45,13 +53,27 @@ type Catalog interface {
 }
 
 // Resolver leads from the value of a request field to the checked resource, e.g.
-// from a key to its service account. An unknown value is NOT_FOUND.
+// from a key to its service account. An unknown value is NOT_FOUND. What leads to the
+// caller's own account needs no permission, only that the caller is somebody.
 type Resolver func(ctx context.Context, value string) (Resource, error)
 
 // Denied is the refusal for a subject that lacks a permission.
 func Denied(permission string, r Resource) *apierr.Error {
-	return apierr.Denied(apierr.ReasonPermissionDenied, "permission %s on %s %q is missing", permission, r.Type, r.ID).
-		WithMeta("permission", permission, "resourceType", r.Type, "resourceId", r.ID)
+	return &apierr.Error{ // by hand: half of all checks end here
+		Code: codes.PermissionDenied, Reason: apierr.ReasonPermissionDenied,
+		Message: string(AppendDenied(nil, permission, r)),
+		Meta:    map[string]string{"permission": permission, "resourceType": r.Type, "resourceId": r.ID},
+	}
+}
+
+// AppendDenied appends the message of Denied.
+func AppendDenied(to []byte, permission string, r Resource) []byte {
+	if to == nil {
+		to = make([]byte, 0, 128)
+	}
+	to = append(append(to, "permission "...), permission...)
+	to = append(append(append(to, " on "...), r.Type...), ' ')
+	return append(strconv.AppendQuote(to, r.ID), " is missing"...)
 }
 
 // NotFound is the refusal for a resource that the tree does not know. A Decider
@@ -72,4 +94,12 @@ func Withheld(ctx context.Context) error {
 		return err
 	}
 	return nil
+}
+
+// DeniedByPayer is the refusal of what a role grants while the billing account that pays
+// for the cloud is suspended (PT-30): no further role helps.
+func DeniedByPayer(permission string, r, cloud Resource) *apierr.Error {
+	return apierr.Denied(apierr.ReasonPayerStopped, "permission %s on %s %q is denied: the billing account that pays for %s %q is suspended",
+		permission, r.Type, r.ID, cloud.Type, cloud.ID).
+		WithMeta("permission", permission, "resourceType", r.Type, "resourceId", r.ID, "cloudId", cloud.ID)
 }

@@ -1,6 +1,7 @@
 package authz
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -18,7 +19,7 @@ import (
 type catalog struct{}
 
 func (catalog) KnownPermission(p string) bool {
-	return p == "folders.get" || p == "clouds.get" || p == "folders.listAccessBindings"
+	return slices.Contains([]string{"folders.get", "folders.peek", "folders.own", "folders.listAccessBindings", "clouds.get"}, p)
 }
 
 func (catalog) PermissionFor(typ, verb string) (string, bool) {
@@ -98,6 +99,20 @@ func TestBootCheck(t *testing.T) {
 		{"credentials of a public method", &authzv1.Rule{Public: true, CredentialFields: []string{"id"}}, "goes with authenticated"},
 		{"unknown credential field", &authzv1.Rule{Authenticated: true, CredentialFields: []string{"nope"}}, `no field "nope"`},
 		{"filtered for all", &authzv1.Rule{Authenticated: true, Filtered: true}, "goes with a check"},
+		{"or", &authzv1.Rule{Permission: "folders.get", Or: []string{"clouds.get"}, Resource: resource("rm.folder", "id")}, ""},
+		{"or for all", &authzv1.Rule{Authenticated: true, Or: []string{"clouds.get"}}, "goes with a permission"},
+		{"or by verb", &authzv1.Rule{Verb: "listAccessBindings", Or: []string{"clouds.get"}, Resource: resource("rm.folder", "id")}, "goes with a permission"},
+		{"or something unknown", &authzv1.Rule{Permission: "folders.get", Or: []string{"nope"}, Resource: resource("rm.folder", "id")}, `"nope" is not in the catalogue`},
+		{"verb by resolver", &authzv1.Rule{Verb: "listAccessBindings", Resource: &authzv1.Resource{Field: "id", Resolve: "known"}}, ""},
+		{"verb further on", &authzv1.Rule{Permission: "folders.get", Resource: resource("rm.folder", "id"),
+			Also: []*authzv1.Check{{Verb: "listAccessBindings", Resource: &authzv1.Resource{Field: "other", Resolve: "known"}}}}, ""},
+		{"permission by resolver alone", &authzv1.Rule{Permission: "folders.get", Resource: &authzv1.Resource{Field: "id", Resolve: "known"}}, "one of type and type_field"},
+		{"units as well", &authzv1.Rule{Permission: "folders.get", Resource: resource("rm.folder", "id"), Units: []string{"*"}}, ""},
+		{"units of a public method", &authzv1.Rule{Public: true, Units: []string{"*"}}, "goes with a check"},
+		{"no unit's name", &authzv1.Rule{Permission: "folders.get", Resource: resource("rm.folder", "id"), Units: []string{"a b"}}, "not the name of a unit"},
+		{"self", &authzv1.Rule{Permission: "folders.get", Resource: resource("rm.folder", "id"), SelfField: "other"}, ""},
+		{"self for all", &authzv1.Rule{Authenticated: true, SelfField: "other"}, "goes with a check"},
+		{"unknown self field", &authzv1.Rule{Permission: "folders.get", Resource: resource("rm.folder", "id"), SelfField: "nope"}, `no field "nope"`},
 		{"unknown permission", &authzv1.Rule{Permission: "folders.gte", Resource: resource("rm.folder", "id")}, "not in the catalogue"},
 		{"unknown permission further on", &authzv1.Rule{Permission: "folders.get", Resource: resource("rm.folder", "id"),
 			Also: []*authzv1.Check{{Permission: "nope", Resource: resource("rm.cloud", "other")}}}, `"nope" is not in the catalogue`},

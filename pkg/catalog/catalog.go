@@ -13,23 +13,44 @@ var rolesYAML []byte
 //go:embed permissions.yaml
 var permissionsYAML []byte
 
+//go:embed policies.yaml
+var policiesYAML []byte
+
 // Load returns the catalogue of this build, parsed and checked once. It fails
 // only when the data is wrong, which the package's own tests exclude. The
 // catalogue is shared and read-only; it may be read from many goroutines.
 func Load() (*Catalog, error) { return load() }
 
-var load = sync.OnceValues(func() (*Catalog, error) { return Parse(rolesYAML, permissionsYAML) })
+var load = sync.OnceValues(func() (*Catalog, error) {
+	c, err := Parse(rolesYAML, permissionsYAML, policiesYAML, quotasYAML, scopesYAML)
+	if err != nil {
+		return nil, err
+	}
+	return c, c.takeSets(permissionSetsYAML)
+})
 
-// Catalog is the roles, the permissions and the types of resources that they are
-// about. Nobody may change what its methods return.
+// Catalog is the roles, the permissions, the types of resources that they are
+// about, the templates of access policies, the quotas and the scopes. Nobody may change what
+// its methods return.
 type Catalog struct {
-	roles       map[string]*Role
-	permissions map[string]Permission
-	types       map[string]ResourceType
+	roles        map[string]*Role
+	permissions  map[string]Permission
+	types        map[string]ResourceType
+	policies     map[string]Policy
+	quotas       map[string]Quota
+	scopes       map[string]Scope
+	sets         map[string]PermissionSet
+	payerStopped Policy
 
 	sortedRoles       []Role
 	sortedPermissions []Permission
 	sortedTypes       []ResourceType
+	sortedPolicies    []Policy
+	sortedScopes      []Scope
+	sortedSets        []PermissionSet
+	defaultScope      string
+	sortedQuotas      []Quota
+	quotaServices     []QuotaService
 }
 
 // Kind says how wide a role is.
@@ -85,6 +106,7 @@ type ResourceType struct {
 	ID             string
 	Parent         string // type of the parent (RH-1); "" for the root of a tree
 	ParentOptional bool   // may stand without that parent
+	Nested         bool   // may stand below one of its own type instead (PT-24)
 	Bindings       bool   // carries access bindings (RH-10)
 }
 

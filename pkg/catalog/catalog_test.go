@@ -298,3 +298,37 @@ func TestLookups(t *testing.T) {
 		t.Error("a list is not ordered")
 	}
 }
+
+// TestQL_Defaults is the table QL of the rules: what exists here, with the numbers
+// of the pages. The one that differs is named.
+func TestQL_Defaults(t *testing.T) {
+	c, err := Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]int64{
+		QuotaClouds:               1000, // C-3
+		QuotaFolders:              50,
+		QuotaMemberships:          10000,
+		QuotaSubjectOrganizations: 100,
+		QuotaOrganizations:        10,
+		QuotaInvites:              100,
+		QuotaAccessBindings:       100000, // the page says 2000 (AB-13); ours is higher
+		QuotaGroups:               100,
+		QuotaGrantPolicies:        1000,
+		QuotaGroupMembers:         1000,
+		QuotaSubjectGroups:        1000,
+		QuotaBillingAccounts:      10,
+		QuotaServiceAccounts:      100,
+		QuotaAPIKeys:              1000,
+		QuotaAuthorizedKeys:       1000,
+		QuotaAccessKeys:           1000,
+	}
+	got := map[string]int64{}
+	for _, q := range c.Quotas() {
+		got[q.ID] = q.Limit
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("defaults (-want +got):\n%s", diff)
+	}
+}

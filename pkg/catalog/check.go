@@ -55,7 +55,7 @@ func (b *builder) types(entries []typeEntry) {
 			b.problem("resource type %s: its parent %s is not listed before it", e.ID, e.Parent)
 		}
 		b.catalog.types[e.ID] = ResourceType{
-			ID: e.ID, Parent: e.Parent, ParentOptional: e.ParentOptional,
+			ID: e.ID, Parent: e.Parent, ParentOptional: e.ParentOptional, Nested: e.Nested,
 			Bindings: b.catalog.KnownPermission(e.ID + "s.updateAccessBindings"),
 		}
 	}

@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
@@ -24,6 +25,29 @@ permissions:
   - {id: a.things.get, checked_on: a.thing, granted_by: [narrow]}
   - {id: a.things.update, checked_on: a.thing, granted_by: [wide], disputed_for: [narrow]}
   - {id: a.things.assignOwner, checked_on: a.thing}
+  - {id: a.things.updateAccessPolicyBindings, checked_on: a.thing}
+`
+	goodPolicies = `
+version: 1
+policies:
+  - {id: a.denyChange, name: Deny change, description: Nobody changes a thing., bind_on: [a.thing], denies: [a.things.update],
+     denies_on_parent: [a.things.get], parameters: [but]}
+  - {id: a.denyReading, name: Deny reading, description: Nobody reads a thing., bind_on: [a.thing], denies: [a.things.get]}
+  - {id: bindery.denyGrantAboveOwn, name: Strict, description: Of granting., bind_on: [a.thing]}
+`
+	goodQuotas = `
+version: 1
+services: [{id: a, name: Service A}]
+quotas:
+  - {id: a.things.count, on: a.top, owner: keeper, limit: 5, unit: things}
+  - {id: a.hats.count, on: subject, owner: keeper, limit: 0, unit: hats}
+`
+	goodScopes = `
+version: 1
+default: yc.all.manage
+scopes:
+  - {id: yc.all.manage, service: all, class: manage, description: Everything}
+  - {id: yc.a.view, service: a, class: view, description: Reading things}
 `
 )
 
@@ -57,17 +81,45 @@ func TestParse_Refuses(t *testing.T) {
 		{"a type to check on", "checked_on: a.thing, granted_by: [wide]", "checked_on: a.hat, granted_by: [wide]", "checked on a.hat, which is not listed"},
 		{"a role that grants", "granted_by: [wide]", "granted_by: [nobody]", "role nobody is not listed"},
 		{"a role that does not grant", "granted_by: [wide]", "granted_by: [narrow]", "granted by narrow, which lacks it"},
+		{"policies not yaml", "version: 1\npolicies:", "version: [1\npolicies:", "parse access policies"},
+		{"an unknown field of a policy", "denies_on_parent:", "denies_on_child:", "unknown field"},
+		{"another version of policies", "version: 1\npolicies:", "version: 3\npolicies:", "version 3"},
+		{"a policy twice", "{id: a.denyReading,", "{id: a.denyChange,", "access policy a.denyChange: listed twice"},
+		{"the form of a policy", "{id: a.denyReading,", "{id: denyReading,", "the form is"},
+		{"a long id of a policy", "{id: a.denyReading,", "{id: a.deny" + strings.Repeat("y", 60) + ",", "the form is"},
+		{"a policy without a name", "name: Deny reading,", "", "needs a name and a description"},
+		{"a policy without a description", "description: Nobody reads a thing.,", "", "needs a name and a description"},
+		{"a policy for nothing", "bind_on: [a.thing], denies: [a.things.get]", "denies: [a.things.get]", "can be bound on nothing"},
+		{"a policy where nobody can bind it", "bind_on: [a.thing], denies: [a.things.get]", "bind_on: [a.top], denies: [a.things.get]", "nobody can bind it on a.top"},
+		{"a policy that denies nothing", "bind_on: [a.thing], denies: [a.things.get]", "bind_on: [a.thing]", "access policy a.denyReading: denies nothing"},
+		{"a denied permission that is not catalogued", "denies: [a.things.get]", "denies: [a.things.drop]", "permission a.things.drop is not catalogued"},
+		{"a permission denied on the parent that is not catalogued", "denies_on_parent: [a.things.get]", "denies_on_parent: [a.things.drop]", "permission a.things.drop is not catalogued"},
+		{"a policy that nobody could take away", "denies: [a.things.get]", "denies: [a.things.updateAccessPolicyBindings]", "could then not be taken away"},
 		{"a permission of the platform", "platform_only: [a.things.get]", "platform_only: [a.things.drop]", "platform only permission a.things.drop is not catalogued"},
+		{"quotas not yaml", "services: [{id: a,", "services: [[{id: a,", "parse quotas"},
+		{"a quota twice", "id: a.hats.count", "id: a.things.count", "quota a.things.count: listed twice"},
+		{"the form of a quota", "id: a.hats.count", "id: a.hats.number", "the form is <service>.<what is counted>.count"},
+		{"a service of quotas", "id: a, name: Service A", "id: b, name: Service B", "its service a is not listed"},
+		{"a type to have a quota", "on: a.top", "on: a.hat", "on a.hat, which is not listed"},
+		{"a quota without an owner", "on: subject, owner: keeper, ", "on: subject, ", "needs an owner"},
+		{"scopes not yaml", "default: yc.all.manage", "default: [", "parse scopes"},
+		{"a scope twice", "{id: yc.a.view, service: a, class: view,", "{id: yc.all.manage, service: all, class: manage,", "scope yc.all.manage: listed twice"},
+		{"the form of a scope", "id: yc.a.view", "id: a.view", "the form is yc.<service>.view"},
+		{"a class of scopes", "id: yc.a.view, service: a, class: view", "id: yc.a.do, service: a, class: do", "the form is yc.<service>.view"},
+		{"a scope without a description", "description: Reading things", `description: ""`, "with a description"},
+		{"a scope of nothing", "id: yc.a.view, service: a", "id: yc.b.view, service: b", "scope yc.b.view: holds no permission"},
+		{"a narrow default", "default: yc.all.manage", "default: yc.a.view", "the default one holds every permission"},
+		{"a default that is not there", "default: yc.all.manage", "default: nothing", "the default one holds every permission"},
+		{"a negative quota", "limit: 5", "limit: -5", "a limit of at least 0"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			roles, permissions := strings.Replace(goodRoles, row.old, row.new, 1), goodPermissions
-			if roles == goodRoles {
-				permissions = strings.Replace(goodPermissions, row.old, row.new, 1)
-			}
-			if roles == goodRoles && permissions == goodPermissions {
+			texts := [5]string{goodRoles, goodPermissions, goodPolicies, goodQuotas, goodScopes}
+			i := slices.IndexFunc(texts[:], func(text string) bool { return strings.Contains(text, row.old) })
+			if i < 0 {
 				t.Fatalf("%q is not in the texts", row.old)
 			}
-			_, err := Parse([]byte(roles), []byte(permissions))
+			texts[i] = strings.Replace(texts[i], row.old, row.new, 1)
+			_, err := Parse([]byte(texts[0]), []byte(texts[1]), []byte(texts[2]), []byte(texts[3]), []byte(texts[4]))
 			if err == nil || !strings.Contains(err.Error(), row.want) {
 				t.Errorf("Parse: %v, want %q", err, row.want)
 			}
@@ -76,12 +128,22 @@ func TestParse_Refuses(t *testing.T) {
 }
 
 func TestParse_Good(t *testing.T) {
-	c, err := Parse([]byte(goodRoles), []byte(goodPermissions))
+	c, err := Parse([]byte(goodRoles), []byte(goodPermissions), []byte(goodPolicies), []byte(goodQuotas), []byte(goodScopes))
 	if err != nil {
 		t.Fatal(err)
 	}
 	owner, _ := c.Role("a.things.owner")
 	if len(owner.Permissions) != 3 || owner.AssignPermission != "a.things.assignOwner" {
 		t.Errorf("the owner: %+v", owner)
+	}
+	q, ok := c.Quota("a.things.count")
+	if want := (Quota{ID: "a.things.count", On: "a.top", Owner: "keeper", Limit: 5, Unit: "things"}); !ok || q != want {
+		t.Errorf("the quota: %+v", q)
+	}
+	if all := c.Quotas(); len(all) != 2 || all[0].ID != "a.hats.count" || all[0].Service() != "a" {
+		t.Errorf("the quotas: %+v", all)
+	}
+	if services := c.QuotaServices(); len(services) != 1 || services[0] != (QuotaService{ID: "a", Name: "Service A"}) {
+		t.Errorf("the services of quotas: %+v", services)
 	}
 }

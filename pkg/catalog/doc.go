@@ -1,8 +1,9 @@
 // Package catalog holds what roles and permissions there are: which role holds
 // which permission, where a role may be set, on what type of resource a
-// permission is checked. It is data (roles.yaml, permissions.yaml), so that a
-// reviewer sees each grant as one line; the expanded matrix of roles and
-// permissions stands in testdata/matrix.golden.
+// permission is checked, and what the templates of access policies deny. It is data
+// (roles.yaml, permissions.yaml, policies.yaml), so that a reviewer sees each grant
+// as one line; the expanded matrix of roles and permissions stands in
+// testdata/matrix.golden.
 //
 // The data is parsed strictly and checked as a whole when it is loaded: an
 // inclusion of a role that does not exist, a cycle, a permission that nobody

@@ -22,6 +22,7 @@ type typeEntry struct {
 	ID             string `yaml:"id"`
 	Parent         string `yaml:"parent"`
 	ParentOptional bool   `yaml:"parent_optional"`
+	Nested         bool   `yaml:"nested"`
 	Note           string `yaml:"note"`
 }
 
@@ -86,10 +87,10 @@ type tableEntry struct {
 	Page string `yaml:"page"`
 }
 
-// Parse reads and checks a catalogue from the texts of roles.yaml and
-// permissions.yaml. Unknown fields are errors; all problems of the content are
-// reported together.
-func Parse(roles, permissions []byte) (*Catalog, error) {
+// Parse reads and checks a catalogue from the texts of roles.yaml, permissions.yaml,
+// policies.yaml, quotas.yaml and scopes.yaml. Unknown fields are errors; all problems of the
+// content are reported together.
+func Parse(roles, permissions, policies, quotas, scopes []byte) (*Catalog, error) {
 	var rf rolesFile
 	if err := yaml.UnmarshalWithOptions(roles, &rf, yaml.Strict()); err != nil {
 		return nil, fmt.Errorf("parse roles: %w", err)
@@ -98,15 +99,33 @@ func Parse(roles, permissions []byte) (*Catalog, error) {
 	if err := yaml.UnmarshalWithOptions(permissions, &pf, yaml.Strict()); err != nil {
 		return nil, fmt.Errorf("parse permissions: %w", err)
 	}
-	b := builder{
-		roles:   make(map[string]*roleEntry, len(rf.Roles)),
-		catalog: Catalog{roles: map[string]*Role{}, permissions: map[string]Permission{}, types: map[string]ResourceType{}},
+	var af policiesFile
+	if err := yaml.UnmarshalWithOptions(policies, &af, yaml.Strict()); err != nil {
+		return nil, fmt.Errorf("parse access policies: %w", err)
 	}
-	b.version(rf.Version, pf.Version)
+	var qf quotasFile
+	if err := yaml.UnmarshalWithOptions(quotas, &qf, yaml.Strict()); err != nil {
+		return nil, fmt.Errorf("parse quotas: %w", err)
+	}
+	var sf scopesFile
+	if err := yaml.UnmarshalWithOptions(scopes, &sf, yaml.Strict()); err != nil {
+		return nil, fmt.Errorf("parse scopes: %w", err)
+	}
+	b := builder{
+		roles: make(map[string]*roleEntry, len(rf.Roles)),
+		catalog: Catalog{
+			roles: map[string]*Role{}, permissions: map[string]Permission{}, types: map[string]ResourceType{},
+			policies: map[string]Policy{}, quotas: map[string]Quota{},
+		},
+	}
+	b.version(rf.Version, pf.Version, af.Version, qf.Version, sf.Version)
 	b.permissions(&pf)
 	b.types(rf.ResourceTypes)
 	b.expand(rf.Roles)
 	b.references(&pf)
+	b.policies(&af)
+	b.quotas(&qf)
+	b.scopes(&sf)
 	if err := errors.Join(b.problems...); err != nil {
 		return nil, fmt.Errorf("check catalogue: %w", err)
 	}

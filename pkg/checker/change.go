@@ -33,11 +33,12 @@ const (
 	Deleted
 )
 
-// TokenID is the id of a token. The zero value names none.
+// TokenID is the id of a token, or of a login session from which tokens come. The
+// zero value names none.
 type TokenID [16]byte
 
 // Change is a fact as it is from some revision on: Place, Remove, Bind, Unbind,
-// SetSubject, Join, Leave, Revoke, Deny or Undeny. Applying one twice is the same
+// SetSubject, Join, Leave, Revoke, Deny, Undeny, Pay or Stop. Applying one twice is the same
 // as applying it once. The order among changes about different things does not
 // matter: a resource may be placed below one that is placed later, a role may be
 // bound to a subject that is made known later. Until both are known, nothing is
@@ -74,12 +75,14 @@ type Unbind struct {
 	Role     string
 }
 
-// SetSubject makes a subject known or changes its state. Of a deleted subject
-// nothing counts any more, its memberships and the bindings to it included. It
-// refuses to bring one back.
+// SetSubject makes a subject known or changes its state. One that acts does so until
+// a time, in microseconds; 0 is no end (SK-1). Of a deleted subject nothing counts
+// any more, its memberships and the bindings to it included. It refuses to bring one
+// back.
 type SetSubject struct {
 	Subject Subject
 	State   State
+	Until   int64 // of users and service accounts; groups have no end
 }
 
 // Join makes a subject a direct member of a container: an organization, a
@@ -96,19 +99,23 @@ type Leave struct {
 	Subject   Subject
 }
 
-// Revoke makes a token void. Until is its own end, in microseconds: once that
-// has passed, Forget may drop the fact; 0 is no end.
+// Revoke makes a token void, or all tokens of a login session (TK-5). Until is its
+// own end, in microseconds, for a session that of its last token: once that has
+// passed, Forget may drop the fact; 0 is no end.
 type Revoke struct {
 	Token TokenID
 	Until int64
 }
 
 // Deny binds an access policy: on the resource and all below it, nobody has these
-// permissions (AP-1, AP-2). A resource has at most one binding of a policy (AP-3).
+// permissions (AP-1, AP-2); on the direct parent of the resource, and on nothing
+// else, nobody has those of OnParent (AP-8). A resource has at most one binding of
+// a policy (AP-3). A permission that the catalogue does not name denies nothing.
 type Deny struct {
 	Resource    Resource
 	Policy      string
 	Permissions []string
+	OnParent    []string
 }
 
 // Undeny takes the binding of an access policy away.

@@ -1,11 +1,14 @@
 package checker
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // Decide answers a question. It allocates nothing as long as the subject has at
 // most 64 identities.
 func (v *View) Decide(q Query) Decision {
-	reason := v.decide(&q, nil)
+	reason := v.decide(&q, v.resources.find(name(q.Resource)), nil)
 	return Decision{Allowed: reason == Granted, Reason: reason, Revision: v.revision}
 }
 
@@ -13,7 +16,7 @@ func (v *View) Decide(q Query) Decision {
 // walk as Decide, so that it cannot differ from it.
 func (v *View) Explain(q Query) Explanation {
 	var t trail
-	reason := v.decide(&q, &t)
+	reason := v.decide(&q, v.resources.find(name(q.Resource)), &t)
 	e := Explanation{
 		Decision: Decision{Allowed: reason == Granted, Reason: reason, Revision: v.revision},
 		Path:     v.Path(q.Resource),
@@ -34,7 +37,7 @@ func (v *View) Explain(q Query) Explanation {
 // the first.
 type trail struct {
 	grants  []foundGrant
-	denials []foundDenial
+	denials []*denial
 }
 
 type foundGrant struct {
@@ -42,59 +45,104 @@ type foundGrant struct {
 	on uint32
 }
 
-type foundDenial struct {
-	policy string
-	on     uint32
+// order orders what was found on a resource, the last one walked over, by subject.
+func (t *trail) order(on uint32) {
+	if t == nil {
+		return
+	}
+	from := len(t.grants)
+	for from > 0 && t.grants[from-1].on == on {
+		from--
+	}
+	slices.SortFunc(t.grants[from:], func(a, b foundGrant) int {
+		return cmp.Or(cmp.Compare(a.subject, b.subject), cmp.Compare(a.role, b.role))
+	})
 }
 
 // walk is one decision under way: who holds the roles that hold the permission.
 type walk struct {
-	permission uint32
 	holders    bits // roles that hold the permission
+	permission uint32
 	now        int64
-	ids        []uint32 // identities of the subject, ordered
-	trail      *trail   // nil: only the answer matters
+	holder            // who asks
+	trail      *trail // nil: only the answer matters
 }
 
-// decide is the decision of the package comment; Granted is its only yes.
-func (v *View) decide(q *Query, t *trail) Reason {
+// holder is a subject that may act, with its identities: ordered when they are more
+// than fewIdentities.
+type holder struct {
+	ids   []uint32
+	among uint64 // bit n is set when an identity ends with the six bits n
+}
+
+// newHolder is the holder with these identities.
+func newHolder(ids []uint32) holder {
+	h := holder{ids: ids}
+	for _, id := range ids {
+		h.among |= 1 << (id & 63)
+	}
+	return h
+}
+
+// is reports whether a subject is one of the identities.
+func (h *holder) is(subject uint32) bool {
+	if h.among&(1<<(subject&63)) == 0 {
+		return false
+	}
+	if len(h.ids) > fewIdentities {
+		_, ok := slices.BinarySearch(h.ids, subject)
+		return ok
+	}
+	return slices.Contains(h.ids, subject)
+}
+
+// decide is the decision of the package comment, about the resource of a number;
+// Granted is its only yes.
+func (v *View) decide(q *Query, on uint32, t *trail) Reason {
 	permission, ok := v.rules.permissions[q.Permission]
 	if !ok {
 		return PermissionUnknown
 	}
-	if q.Token != (TokenID{}) && v.tokens.has(q.Token) {
+	if v.TokenRevoked(q.Token) || v.TokenRevoked(q.Session) {
 		return TokenRevoked
 	}
 	subject := v.subjects.find(name(q.Subject))
-	who := v.identities.at(subject)
-	if reason := refusal(who); reason != Granted {
+	i := v.identity(subject)
+	if reason := refusal(i, q.Now); reason != Granted {
 		return reason
 	}
 	var room [64]uint32
 	w := walk{
 		permission: permission, holders: v.rules.holders[permission], now: q.Now,
-		ids: v.gather(room[:0], subject, who), trail: t,
+		holder: newHolder(v.gather(room[:0], subject, i)), trail: t,
 	}
-	return v.ascend(&w, v.resources.find(name(q.Resource)))
+	return v.ascend(&w, on)
 }
 
 // ascend walks from the resource to the root: a grant anywhere on the way grants
-// (RH-3, RH-4), a denial anywhere denies (AP-1), and the way must be whole.
-func (v *View) ascend(w *walk, at uint32) Reason {
+// (RH-3, RH-4), a denial anywhere denies (AP-1), so does one below that protects the
+// resource itself (AP-8), and the way must be whole.
+func (v *View) ascend(w *walk, from uint32) Reason {
 	granted, denied := false, false
+	at := from
 	for {
-		n := v.nodes.at(at)
+		l, n := v.node(at)
 		switch {
 		case n == nil || n.standing == neverPlaced:
 			return ResourceUnknown
 		case n.standing == removed:
 			return ResourceDeleted
 		}
+		r := l.exotic(n, at)
 		if !granted || w.trail != nil {
-			granted = w.grantedOn(n, at) || granted
+			granted = w.grantedOn(l, n, r, at) || granted
+			w.trail.order(at)
 		}
-		if n.denials != nil {
-			denied = w.deniedOn(*n.denials, at) || denied
+		if r != nil && r.policies != nil {
+			denied = w.deniedBy(r.policies.own) || denied
+			if at == from {
+				denied = w.deniedBy(r.policies.below) || denied
+			}
 		}
 		if n.parent == 0 {
 			break
@@ -111,26 +159,33 @@ func (v *View) ascend(w *walk, at uint32) Reason {
 	}
 }
 
-// grantedOn looks for a grant on one resource: by going through its grants or
-// through the identities, whichever are fewer.
-func (w *walk) grantedOn(n *node, at uint32) bool {
-	granted := false
-	if n.grants.size() <= len(w.ids) {
-		if n.grants.many == nil {
-			return w.scan(n.grants.few, at)
+// grantedOn looks for a grant on one resource. Few grants are gone through; of many
+// only the buckets of the identities are, or all where those are fewer.
+func (w *walk) grantedOn(l *nodes, n *node, r *rare, at uint32) bool {
+	if r == nil || r.many == nil {
+		first := n.subject != 0 && w.holders.has(uint32(n.role)) && w.is(n.subject) && w.take(n.first(), at)
+		if n.few == 0 || first && w.trail == nil {
+			return first
 		}
-		for _, in := range n.grants.many.list {
-			granted = w.scan(in, at) || granted
+		return w.scan(l.of(n), &l.grants, at) || first
+	}
+	granted, many := false, r.many
+	if int(many.count) <= len(w.ids) {
+		for i := range many.count {
+			if b := many.buckets.at(i); b != nil {
+				granted = w.scan(b.items, b, at) || granted
+			}
 		}
 		return granted
 	}
 	for _, id := range w.ids {
-		in := n.grants.of(id)
-		for _, g := range in[first(in, id):] {
-			if g.subject != id {
-				break
-			}
-			if w.holders.has(uint32(g.role)) && w.take(g, at) {
+		b := many.of(id)
+		if b == nil {
+			continue
+		}
+		for i := range b.items {
+			p := &b.items[i]
+			if p.subject == id && w.holders.has(uint32(p.role)) && w.take(b.grant(*p), at) {
 				granted = true
 			}
 		}
@@ -141,24 +196,16 @@ func (w *walk) grantedOn(n *node, at uint32) bool {
 	return granted
 }
 
-// scan looks for grants among all those of a slice.
-func (w *walk) scan(in []grant, at uint32) bool {
+// scan looks for grants among all those of a list.
+func (w *walk) scan(items []packed, in *grantList, at uint32) bool {
 	granted := false
-	for i := range in {
-		if w.holders.has(uint32(in[i].role)) && w.has(in[i].subject) && w.take(in[i], at) {
+	for i := range items {
+		p := &items[i]
+		if w.holders.has(uint32(p.role)) && w.is(p.subject) && w.take(in.grant(*p), at) {
 			granted = true
 		}
 	}
 	return granted
-}
-
-// has reports whether a subject is one of the identities.
-func (w *walk) has(subject uint32) bool {
-	if len(w.ids) > 16 {
-		_, ok := slices.BinarySearch(w.ids, subject)
-		return ok
-	}
-	return slices.Contains(w.ids, subject)
 }
 
 // take reports whether a grant that fits counts now, and notes it if it does.
@@ -172,20 +219,6 @@ func (w *walk) take(g grant, at uint32) bool {
 	return true
 }
 
-// deniedOn reports whether an access policy on one resource denies the permission.
-func (w *walk) deniedOn(denials []denial, at uint32) bool {
-	denied := false
-	for _, d := range denials {
-		if d.permissions.has(w.permission) {
-			denied = true
-			if w.trail != nil {
-				w.trail.denials = append(w.trail.denials, foundDenial{d.policy, at})
-			}
-		}
-	}
-	return denied
-}
-
 // chain leads from a subject by its memberships to one of its identities, by the
 // shortest way.
 func (v *View) chain(subject, identity uint32) []Subject {
@@ -194,8 +227,8 @@ func (v *View) chain(subject, identity uint32) []Subject {
 	for len(queue) > 0 && from[identity] == 0 && identity != subject {
 		at := queue[0]
 		queue = queue[1:]
-		for _, c := range v.identities.at(at).in {
-			if _, seen := from[c]; !seen && v.identities.at(c).counts() {
+		for _, c := range v.identity(at).in() {
+			if _, seen := from[c]; !seen && v.identity(c).counts() {
 				from[c] = at
 				queue = append(queue, c)
 			}

@@ -2,13 +2,15 @@ package checker
 
 // Query is one question: may the subject do what the permission names to the
 // resource, at a time in microseconds. What ends at Now has ended. Token is the
-// token by which the subject came, if it is to be looked at.
+// token by which the subject came, Session the login session that the token came
+// from, if they are to be looked at.
 type Query struct {
 	Subject    Subject
 	Permission string
 	Resource   Resource
 	Now        int64
 	Token      TokenID
+	Session    TokenID
 }
 
 // Decision is the answer. Its zero value is a no.
@@ -27,10 +29,10 @@ const (
 	Granted                         // a binding grants it, no policy denies it
 	DeniedByPolicy                  // granted, but an access policy denies it (AP-1)
 	SubjectUnknown                  // nobody made the subject known, or its type does not act
-	SubjectInactive                 // suspended or deleted
+	SubjectInactive                 // suspended, deleted, or at its end
 	ResourceUnknown                 // the resource, or one above it, was never placed
 	ResourceDeleted                 // the resource was removed
-	TokenRevoked                    // the token is void
+	TokenRevoked                    // the token is void, or its session is (TK-5)
 	PermissionUnknown               // no such permission in the catalogue
 )
 

@@ -4,8 +4,9 @@
 //
 // The decision:
 //
-//  1. A permission that no catalogue names, or a void token, is answered no.
-//  2. A subject that is unknown, suspended or deleted is answered no.
+//  1. A permission that no catalogue names, or a token that is void or came from a
+//     void session, is answered no.
+//  2. A subject that is unknown, suspended, deleted or past its end is answered no.
 //  3. A resource that is unknown or removed is answered no.
 //  4. A subject acts under its identities: itself; the two public groups; every
 //     group that it is in, directly or by groups in groups; and, unless it is a
@@ -14,7 +15,9 @@
 //  5. A role bound to one of these identities on the resource or on anything above
 //     it, and not past its end, grants the permissions of that role (RH-3, RH-4).
 //  6. Among granted permissions, one that an access policy on the resource or
-//     above it denies is answered no, to owners too (AP-1, AP-10).
+//     above it denies is answered no, to owners too (AP-1, AP-10); so is one that
+//     a policy on a child of the resource denies on its parent (AP-8). So is what a
+//     stopped payer takes away, on what it pays for and below that (PT-30).
 //  7. What is granted and not denied is answered yes.
 //  8. Everything else is answered no (RH-8).
 //

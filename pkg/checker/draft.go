@@ -43,21 +43,42 @@ func resourceIdentity(r Resource) (Subject, bool) {
 	return containerIdentity(r)
 }
 
-func (d *draft) node(number uint32) *node { return d.view.nodes.edit(number, d.batch) }
+// node returns what is known of a resource to write, and its leaf.
+func (d *draft) node(number uint32) (*nodes, *node) {
+	l, copied := d.view.nodes.edit(number>>leafBits, d.batch)
+	if copied {
+		l.own()
+	}
+	return l, &l.records[number&leafMask]
+}
+
+// record returns what is known of a subject to write.
+func (d *draft) record(number uint32) *identity {
+	l, _ := d.view.identities.edit(number>>leafBits, d.batch)
+	return &l[number&leafMask]
+}
 
 func (d *draft) resource(r Resource) uint32 { return d.view.resources.add(name(r)) }
 
+// number returns the number of a subject, which then has a kind.
+func (d *draft) number(s Subject) uint32 {
+	number := d.view.subjects.add(name(s))
+	kind := kinds[s.Type]
+	if i := d.view.identity(number); i == nil || i.kind != kind {
+		d.record(number).kind = kind
+	}
+	return number
+}
+
 // subject returns the number of a subject and its record to write.
 func (d *draft) subject(s Subject) (uint32, *identity) {
-	number := d.view.subjects.add(name(s))
-	i := d.view.identities.edit(number, d.batch)
-	i.kind = kinds[s.Type]
-	return number, i
+	number := d.number(s)
+	return number, d.record(number)
 }
 
 func (c Place) apply(d *draft) error {
 	self := d.resource(c.Resource)
-	n := d.node(self)
+	l, n := d.node(self)
 	if n.standing == removed {
 		return fmt.Errorf("place %v: it was removed: %w", c.Resource, ErrRefused)
 	}
@@ -68,27 +89,37 @@ func (c Place) apply(d *draft) error {
 	if d.view.leadsThrough(parent, self) {
 		return fmt.Errorf("place %v below %v, which is below it: %w", c.Resource, c.Parent, ErrRefused)
 	}
-	if parent != 0 && d.node(parent).standing == removed {
-		return fmt.Errorf("place %v below %v, which was removed: %w", c.Resource, c.Parent, ErrRefused)
-	}
-	if n.parent != 0 {
-		d.node(n.parent).children--
-	}
 	if parent != 0 {
-		d.node(parent).children++
+		if _, p := d.view.node(parent); p != nil && p.standing == removed {
+			return fmt.Errorf("place %v below %v, which was removed: %w", c.Resource, c.Parent, ErrRefused)
+		}
 	}
+	d.sink(self, l, n)
+	d.countChild(n.parent, -1)
+	d.countChild(parent, +1)
 	n.standing, n.parent = placed, parent
+	d.lift(self, l, n)
 	return nil
 }
 
+// countChild notes that a resource has come to have one more below it, or one fewer.
+func (d *draft) countChild(parent uint32, by int) {
+	if parent != 0 {
+		l, _ := d.node(parent)
+		children := &l.children[parent&leafMask]
+		*children = uint32(int(*children) + by) //nolint:gosec // as many as there are
+	}
+}
+
 func (c Remove) apply(d *draft) error {
-	n := d.node(d.resource(c.Resource))
-	if n.children != 0 {
-		return fmt.Errorf("remove %v: %d resources are below it: %w", c.Resource, n.children, ErrRefused)
+	self := d.resource(c.Resource)
+	l, n := d.node(self)
+	if below := l.children[self&leafMask]; below != 0 {
+		return fmt.Errorf("remove %v: %d resources are below it: %w", c.Resource, below, ErrRefused)
 	}
-	if n.parent != 0 {
-		d.node(n.parent).children--
-	}
+	d.sink(self, l, n)
+	d.countChild(n.parent, -1)
+	l.clear(n, self)
 	*n = node{standing: removed}
 	if s, ok := resourceIdentity(c.Resource); ok {
 		number, i := d.subject(s)
@@ -100,20 +131,19 @@ func (c Remove) apply(d *draft) error {
 
 func (c Bind) apply(d *draft) error {
 	role, known := d.view.rules.roles[c.Role]
-	n := d.node(d.resource(c.Resource))
-	if !known || n.standing == removed {
+	self := d.resource(c.Resource)
+	if _, n := d.view.node(self); !known || n != nil && n.standing == removed {
 		return nil
 	}
-	subject, _ := d.subject(c.Subject)
-	n.grants.set(grant{until: c.Until, subject: subject, role: role}, d.batch)
+	d.setGrant(self, grant{until: c.Until, subject: d.number(c.Subject), role: role})
 	return nil
 }
 
 func (c Unbind) apply(d *draft) error {
 	role, known := d.view.rules.roles[c.Role]
-	if known {
-		subject, _ := d.subject(c.Subject)
-		d.node(d.resource(c.Resource)).grants.drop(grant{subject: subject, role: role}, d.batch)
+	on, who := d.view.resources.find(name(c.Resource)), d.view.subjects.find(name(c.Subject))
+	if known && on != 0 && who != 0 {
+		d.dropGrant(on, who, role)
 	}
 	return nil
 }
@@ -124,6 +154,7 @@ func (c SetSubject) apply(d *draft) error {
 		return fmt.Errorf("set subject %v: it was deleted: %w", c.Subject, ErrRefused)
 	}
 	i.state = c.State
+	i.setEnd(c.Until)
 	d.regroup(number, i)
 	return nil
 }
@@ -133,9 +164,9 @@ func (c Join) apply(d *draft) error {
 	if !ok {
 		return nil
 	}
-	outer, _ := d.subject(container)
+	outer := d.number(container)
 	inner, i := d.subject(c.Subject)
-	i.in = with(i.in, outer)
+	i.setIn(with(i.in(), outer))
 	d.nested(outer, inner, with)
 	return nil
 }
@@ -145,9 +176,9 @@ func (c Leave) apply(d *draft) error {
 	if !ok {
 		return nil
 	}
-	outer, _ := d.subject(container)
+	outer := d.number(container)
 	inner, i := d.subject(c.Subject)
-	i.in = without(i.in, outer)
+	i.setIn(without(i.in(), outer))
 	d.nested(outer, inner, without)
 	return nil
 }
@@ -160,36 +191,36 @@ func (d *draft) nested(outer, inner uint32, edit func([]uint32, uint32) []uint32
 		return
 	}
 	for _, g := range []*identity{o, i} {
-		if g.nest == nil {
-			g.nest = &nest{}
+		if g.nest() == nil {
+			g.edit(func(m *more) { m.nest = &nest{} })
 		}
 	}
-	o.nest = &nest{above: o.nest.above, below: edit(o.nest.below, inner)}
+	was := o.nest()
+	o.edit(func(m *more) { m.nest = &nest{above: was.above, below: edit(was.below, inner)} })
 	d.regroup(outer, o) // and all that is below it now
 	d.regroup(inner, i) // which may be below it no longer
 }
 
-func (d *draft) record(number uint32) *identity { return d.view.identities.edit(number, d.batch) }
-
 // regroup computes anew which groups the members of a group are in, for it and
 // for every group below it. Only groups that are nested need it.
 func (d *draft) regroup(number uint32, i *identity) {
-	if i.kind != group || i.nest == nil {
+	if i.kind != group || i.nest() == nil {
 		return
 	}
-	identities := &d.view.identities
-	within := func(g uint32) []uint32 { return identities.at(g).nest.below }
+	identity := d.view.identity
+	within := func(g uint32) []uint32 { return identity(g).nest().below }
 	around := func(g uint32) []uint32 {
-		if i := identities.at(g); i.counts() {
-			return i.in
+		if i := identity(g); i.counts() {
+			return i.in()
 		}
 		return nil
 	}
-	passesOn := func(g uint32) bool { return identities.at(g).kind == group && identities.at(g).counts() }
+	passesOn := func(g uint32) bool { return identity(g).kind == group && identity(g).counts() }
 	for _, g := range reach(number, within) {
 		above := slices.DeleteFunc(reach(g, around), func(n uint32) bool { return !passesOn(n) })
 		r := d.record(g)
-		r.nest = &nest{above: above, below: r.nest.below}
+		below := r.nest().below
+		r.edit(func(m *more) { m.nest = &nest{above: above, below: below} })
 	}
 }
 
@@ -207,40 +238,6 @@ func reach(from uint32, next func(uint32) []uint32) []uint32 {
 	}
 	slices.Sort(found)
 	return found
-}
-
-func (c Deny) apply(d *draft) error {
-	n := d.node(d.resource(c.Resource))
-	if n.standing == removed {
-		return nil
-	}
-	denied := denial{policy: c.Policy, permissions: newBits(len(d.view.rules.holders))}
-	for _, permission := range c.Permissions {
-		if p, known := d.view.rules.permissions[permission]; known {
-			denied.permissions.add(p)
-		}
-	}
-	kept := append(n.others(c.Policy), denied)
-	n.denials = &kept
-	return nil
-}
-
-func (c Undeny) apply(d *draft) error {
-	n := d.node(d.resource(c.Resource))
-	kept := n.others(c.Policy)
-	n.denials = &kept
-	if len(kept) == 0 {
-		n.denials = nil
-	}
-	return nil
-}
-
-// others returns a copy of the denials of all policies but one.
-func (n *node) others(policy string) []denial {
-	if n.denials == nil {
-		return nil
-	}
-	return slices.DeleteFunc(slices.Clone(*n.denials), func(d denial) bool { return d.policy == policy })
 }
 
 // with returns an ordered copy of a list that has the number.

@@ -57,22 +57,35 @@ func (g *Graph) Decide(q Query) Decision { return g.View().Decide(q) }
 // that the graph already has is ignored. Fails: ErrGap when it is not the next
 // one, ErrRefused when a change contradicts the facts.
 func (g *Graph) Apply(revision int64, changes ...Change) error {
+	return g.ApplyAll(revision, changes)
+}
+
+// ApplyAll makes the changes of several revisions in a row visible, all at once, which
+// is cheaper than one after the other: the first of them is revision, and those that
+// the graph already has are ignored. Fails as Apply does.
+func (g *Graph) ApplyAll(revision int64, changes ...[]Change) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := g.View()
-	if revision <= now.revision {
+	if known := now.revision + 1 - revision; known > 0 {
+		changes = changes[min(known, int64(len(changes))):]
+		revision += known
+	}
+	if len(changes) == 0 {
 		return nil
 	}
 	if revision != now.revision+1 {
 		return fmt.Errorf("apply revision %d to %d: %w", revision, now.revision, ErrGap)
 	}
 	d := g.draft(now)
-	for _, c := range changes {
-		if err := c.apply(d); err != nil {
-			return fmt.Errorf("apply revision %d: %w", revision, err)
+	for i, one := range changes {
+		for _, c := range one {
+			if err := c.apply(d); err != nil {
+				return fmt.Errorf("apply revision %d: %w", revision+int64(i), err)
+			}
 		}
 	}
-	d.view.revision = revision
+	d.view.revision = revision + int64(len(changes)) - 1
 	g.view.Store(d.view)
 	return nil
 }

@@ -137,6 +137,10 @@ func TestForget_DropsEndedTokens(t *testing.T) {
 		if got := g.Decide(q).Reason == checker.TokenRevoked; got != revoked {
 			t.Errorf("token %d refused: %t, want %t", id[0], got, revoked)
 		}
+		q.Token, q.Session = checker.TokenID{9}, id
+		if got := g.Decide(q).Reason == checker.TokenRevoked; got != revoked {
+			t.Errorf("token of session %d refused: %t, want %t", id[0], got, revoked)
+		}
 	}
 	if !before.TokenRevoked(ended) || g.Revision() != 1 {
 		t.Error("Forget changed a view or the revision")

@@ -64,6 +64,36 @@ func TestLaw_NoBindingNoAllow(t *testing.T) {
 	})
 }
 
+// TestLaw_PoliciesOnlyRefuse: binding a policy permits nothing, and without any the
+// roles alone decide (AP-1).
+func TestLaw_PoliciesOnlyRefuse(t *testing.T) {
+	eachWorld(t, 100, func(t *testing.T, gen *checkertest.Generator, g *checker.Graph) {
+		asked := ask(gen, g, 100)
+		on := gen.World.Resources[0].Name
+		apply(t, g, []checkertest.Step{{
+			Kind: checkertest.Deny, Resource: on, Policy: "another", Permissions: []string{"doc.get", "doc.delete"}, OnParent: []string{"doc.update"},
+		}})
+		for q, allowed := range asked {
+			if !allowed && g.Decide(query(q)).Allowed {
+				t.Errorf("%s is allowed since a policy was bound", q)
+			}
+		}
+		apply(t, g, []checkertest.Step{{Kind: checkertest.Undeny, Resource: on, Policy: "another"}})
+		for _, p := range gen.World.Policies {
+			apply(t, g, []checkertest.Step{{Kind: checkertest.Undeny, Resource: p.Resource, Policy: p.Name}})
+		}
+		for _, payer := range gen.World.Stopped { // a stopped payer is as good as a policy
+			apply(t, g, []checkertest.Step{{Kind: checkertest.Go, Payer: payer}})
+		}
+		for q := range asked {
+			granted := len(gen.World.Grants(q)) > 0
+			if d := g.Decide(query(q)); d.Reason == checker.DeniedByPolicy || d.Reason == checker.Granted && !granted || d.Reason == checker.NoGrant && granted {
+				t.Errorf("%s: %s without a policy, granted by roles: %t", q, d.Reason, granted)
+			}
+		}
+	})
+}
+
 // TestLaw_IdsDoNotMatter: answers do not hang on how things are called.
 func TestLaw_IdsDoNotMatter(t *testing.T) {
 	eachWorld(t, 100, func(t *testing.T, gen *checkertest.Generator, g *checker.Graph) {
@@ -71,8 +101,9 @@ func TestLaw_IdsDoNotMatter(t *testing.T) {
 		var renamed []checker.Change
 		for _, s := range gen.World.Steps() {
 			renamed = append(renamed, change(checkertest.Step{
-				Kind: s.Kind, Resource: rename(s.Resource), Parent: rename(s.Parent), Subject: rename(s.Subject), State: s.State,
-				Role: s.Role, Sources: s.Sources, Policy: s.Policy, Permissions: s.Permissions, Token: s.Token,
+				Kind: s.Kind, Resource: rename(s.Resource), Parent: rename(s.Parent), Subject: rename(s.Subject), State: s.State, Until: s.Until,
+				Role: s.Role, Sources: s.Sources, Policy: s.Policy, Permissions: s.Permissions, OnParent: s.OnParent, Token: s.Token,
+				Payer: rename(s.Payer),
 			}))
 		}
 		if err := other.Load(1, stream(renamed)); err != nil {

@@ -16,19 +16,21 @@ type name struct{ Type, ID string }
 // may use while the one writer adds to it: what a slot of the table leads to was
 // written before the slot, and is never written again.
 type names struct {
-	seed  maphash.Seed
-	table atomic.Pointer[nameTable]
-	pages list[*namePage]
-	types list[string]
-	long  list[string] // ids that do not fit into a record
-	count uint32       // writer's: the last number given
+	seed   maphash.Seed
+	tables [tableCount]atomic.Pointer[nameTable] // by the highest bits of the hash; nil while empty
+	pages  list[*namePage]
+	types  list[string]
+	long   list[string] // ids that do not fit into a record
+	count  uint32       // writer's: the last number given
 }
 
-// nameTable is an open hash table of at most half-full slots: the upper half of a
-// slot is that of the hash, the lower one the number.
+// nameTable is an open hash table, at most three quarters full: the upper half of a
+// slot is that of the hash, the lower one the number. There are many of them, so that
+// the one that must grow is small and no writer is held up for long.
 type nameTable struct {
 	mask  uint64
 	slots []atomic.Uint64
+	count int // writer's: the slots in use
 }
 
 type namePage [1 << pageBits]nameRecord
@@ -44,7 +46,9 @@ type nameRecord struct {
 const (
 	pageBits   = 10
 	pageMask   = 1<<pageBits - 1
-	firstTable = 64 // slots
+	firstTable = 8   // slots
+	tableCount = 256 // tables
+	tableShift = 64 - 8
 	upperHalf  = uint64(0xffffffff) << 32
 	longID     = 0xff // the first bytes of id are its index in long
 )
@@ -65,9 +69,7 @@ func (l *list[T]) add(item T) {
 }
 
 func newNames() *names {
-	n := &names{seed: maphash.MakeSeed()}
-	n.table.Store(newNameTable(firstTable))
-	return n
+	return &names{seed: maphash.MakeSeed()}
 }
 
 func newNameTable(slots int) *nameTable {
@@ -77,7 +79,10 @@ func newNameTable(slots int) *nameTable {
 // find returns the number of a name, 0 if it has none.
 func (n *names) find(k name) uint32 {
 	h := maphash.String(n.seed, k.ID)
-	t := n.table.Load()
+	t := n.tables[h>>tableShift].Load()
+	if t == nil {
+		return 0
+	}
 	for i := h & t.mask; ; i = (i + 1) & t.mask {
 		slot := t.slots[i].Load()
 		if slot == 0 {
@@ -127,12 +132,11 @@ func (n *names) add(k name) uint32 {
 		n.pages.add(new(namePage))
 	}
 	*n.record(n.count) = n.write(k)
-	t := n.table.Load()
-	if uint64(n.count)*2 > t.mask {
-		t = n.grown(t)
-	}
-	t.put(maphash.String(n.seed, k.ID), n.count)
-	n.table.Store(t)
+	h := maphash.String(n.seed, k.ID)
+	at := &n.tables[h>>tableShift]
+	t := n.roomy(at.Load())
+	t.put(h, n.count)
+	at.Store(t)
 	return n.count
 }
 
@@ -154,15 +158,31 @@ func (n *names) write(k name) (r nameRecord) {
 	return r
 }
 
-// grown returns a table of twice the slots with the same names.
-func (n *names) grown(t *nameTable) *nameTable {
+// roomy returns a table that has room for one more name: itself, or one of twice the
+// slots with the same names.
+func (n *names) roomy(t *nameTable) *nameTable {
+	if t == nil {
+		return newNameTable(firstTable)
+	}
+	if t.count < len(t.slots)*3/4 {
+		return t
+	}
 	bigger := newNameTable(2 * len(t.slots))
 	for i := range t.slots {
 		if number := uint32(t.slots[i].Load()); number != 0 { //nolint:gosec // the lower half
-			bigger.put(maphash.String(n.seed, n.at(number).ID), number)
+			bigger.put(n.hash(number), number)
 		}
 	}
 	return bigger
+}
+
+// hash is that of the name of a number.
+func (n *names) hash(number uint32) uint64 {
+	r := n.record(number)
+	if r.size == longID {
+		return maphash.String(n.seed, n.of(r).ID)
+	}
+	return maphash.Bytes(n.seed, r.id[:r.size])
 }
 
 func (t *nameTable) put(h uint64, number uint32) {
@@ -171,4 +191,5 @@ func (t *nameTable) put(h uint64, number uint32) {
 		i = (i + 1) & t.mask
 	}
 	t.slots[i].Store(h&upperHalf | uint64(number))
+	t.count++
 }

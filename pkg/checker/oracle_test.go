@@ -82,7 +82,7 @@ func agree(t *testing.T, how string, g *checker.Graph, w *checkertest.World, q c
 	t.Helper()
 	got := g.Decide(query(q))
 	if got.Reason.String() != want || got.Allowed != (want == checkertest.Yes) {
-		t.Errorf("%s: %s (token %q): got %+v, want %s; the world:\n%s", how, q, q.Token, got, want, scenario(w, q, want))
+		t.Errorf("%s: %s (token %q, session %q): got %+v, want %s; the world:\n%s", how, q, q.Token, q.Session, got, want, scenario(w, q, want))
 		return
 	}
 	e := g.View().Explain(query(q))
@@ -104,6 +104,37 @@ func agree(t *testing.T, how string, g *checker.Graph, w *checkertest.World, q c
 	slices.Sort(wantGrants)
 	if d := cmp.Diff(wantGrants, grants); d != "" {
 		t.Errorf("%s: %s: explained grants (-want +got):\n%s\nthe world:\n%s", how, q, d, scenario(w, q, want))
+	}
+	agreeOnPolicies(t, how, g, w, q, e)
+}
+
+// agreeOnPolicies compares the policies that an explanation names with those that
+// deny by the rules, and where each of them is bound nearest.
+func agreeOnPolicies(t *testing.T, how string, g *checker.Graph, w *checkertest.World, q checkertest.Query, e checker.Explanation) {
+	t.Helper()
+	var denials, wantDenials []string
+	for _, x := range e.Denials {
+		denials = append(denials, x.Policy+" on "+string(ref(checker.Subject(x.Resource))))
+	}
+	for _, p := range w.Denials(q) {
+		wantDenials = append(wantDenials, p.Name+" on "+string(p.Resource))
+	}
+	slices.Sort(denials)
+	slices.Sort(wantDenials)
+	if d := cmp.Diff(wantDenials, denials); d != "" {
+		t.Errorf("%s: %s: explained denials (-want +got):\n%s\nthe world:\n%s", how, q, d, scenario(w, q, w.Answer(q)))
+	}
+	for _, policy := range []string{"denyGet", "denyNothing"} {
+		var nearest checker.Resource
+		for _, r := range slices.Backward(e.Path) {
+			on := ref(checker.Subject(r))
+			if slices.ContainsFunc(w.Policies, func(p checkertest.Policy) bool { return p.Name == policy && p.Resource == on }) {
+				nearest = r
+			}
+		}
+		if got, found := g.View().PolicyAbove(policy, resource(q.Resource)); got != nearest || found != (nearest != checker.Resource{}) {
+			t.Errorf("%s: %s above %s: got %v, want %v", how, policy, q.Resource, got, nearest)
+		}
 	}
 }
 
@@ -154,7 +185,7 @@ func roles(w *checkertest.World) checker.Roles {
 
 func query(q checkertest.Query) checker.Query {
 	return checker.Query{
-		Subject: subject(q.Subject), Permission: q.Permission, Resource: resource(q.Resource), Now: q.Now, Token: token(q.Token),
+		Subject: subject(q.Subject), Permission: q.Permission, Resource: resource(q.Resource), Now: q.Now, Token: token(q.Token), Session: token(q.Session),
 	}
 }
 
@@ -195,15 +226,19 @@ func change(s checkertest.Step) checker.Change {
 	case checkertest.Unbind:
 		return checker.Unbind{Resource: on, Subject: who, Role: s.Role}
 	case checkertest.Set:
-		return checker.SetSubject{Subject: who, State: states[s.State]}
+		return checker.SetSubject{Subject: who, State: states[s.State], Until: s.Until}
 	case checkertest.Join:
 		return checker.Join{Container: on, Subject: who}
 	case checkertest.Leave:
 		return checker.Leave{Container: on, Subject: who}
 	case checkertest.Revoke:
 		return checker.Revoke{Token: token(s.Token)}
+	case checkertest.Pay:
+		return checker.Pay{For: on, Payer: resource(s.Payer)}
+	case checkertest.Stop, checkertest.Go:
+		return checker.Stop{Payer: resource(s.Payer), Stopped: s.Kind == checkertest.Stop, Permissions: s.Permissions}
 	case checkertest.Deny:
-		return checker.Deny{Resource: on, Policy: s.Policy, Permissions: s.Permissions}
+		return checker.Deny{Resource: on, Policy: s.Policy, Permissions: s.Permissions, OnParent: s.OnParent}
 	default:
 		return checker.Undeny{Resource: on, Policy: s.Policy}
 	}

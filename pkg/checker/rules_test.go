@@ -271,9 +271,95 @@ func TestAP3_OneBindingOfAPolicyOnAResource(t *testing.T) {
 	want(t, g, ann, get, web, checker.DeniedByPolicy)
 }
 
+func TestAP2_PoliciesAreInheritedDown(t *testing.T) {
+	g := smallWorld(t, bind(ann, "owner", acme), bind(ann, "owner", other))
+	for _, on := range []checker.Resource{acme, prod, web, key} {
+		next(t, g, checker.Deny{Resource: on, Policy: "keep", Permissions: []string{remove}})
+		want(t, g, ann, remove, key, checker.DeniedByPolicy)
+		want(t, g, ann, remove, theirs, checker.Granted)
+		next(t, g, checker.Undeny{Resource: on, Policy: "keep"})
+		want(t, g, ann, remove, key, checker.Granted)
+	}
+	next(t, g, checker.Deny{Resource: data, Policy: "keep", Permissions: []string{remove}}) // beside the path
+	want(t, g, ann, remove, key, checker.Granted)
+}
+
+// A policy on a folder protects the cloud that the folder is in, and nothing else.
+func TestAP8_PolicyOnAChildProtectsItsParent(t *testing.T) {
+	keep := func(on checker.Resource) checker.Deny {
+		return checker.Deny{Resource: on, Policy: "keep", Permissions: []string{update}, OnParent: []string{remove}}
+	}
+	g := smallWorld(t, bind(ann, "owner", acme), bind(ann, "owner", other), keep(web), keep(data))
+	want(t, g, ann, remove, prod, checker.DeniedByPolicy)
+	want(t, g, ann, update, web, checker.DeniedByPolicy)
+	for _, free := range []checker.Resource{acme, test, web, data, key} {
+		want(t, g, ann, remove, free, checker.Granted)
+	}
+	if got, d := g.View().Explain(checker.Query{Subject: ann, Permission: remove, Resource: prod}).Denials,
+		[]checker.Denial{{Policy: "keep", Resource: web}, {Policy: "keep", Resource: data}}; !cmp.Equal(got, d) {
+		t.Errorf("explained by %v, want %v", got, d)
+	}
+
+	next(t, g, checker.Undeny{Resource: web, Policy: "keep"})
+	want(t, g, ann, remove, prod, checker.DeniedByPolicy) // by the other folder
+	next(t, g, checker.Place{Resource: data, Parent: theirs})
+	want(t, g, ann, remove, prod, checker.Granted)
+	want(t, g, ann, remove, theirs, checker.DeniedByPolicy)
+	next(t, g, keep(data), checker.Deny{Resource: theirs, Policy: "other", Permissions: []string{get}})
+	next(t, g, checker.Remove{Resource: data})
+	want(t, g, ann, remove, theirs, checker.Granted)
+	want(t, g, ann, get, theirs, checker.DeniedByPolicy)
+
+	late := checker.Resource{Type: web.Type, ID: "late"}
+	loaded := smallWorld(t, checker.Deny{Resource: late, Policy: "keep", OnParent: []string{remove}},
+		checker.Place{Resource: late, Parent: test}, bind(ann, "owner", acme)) // in another order
+	want(t, loaded, ann, remove, test, checker.DeniedByPolicy)
+	want(t, loaded, ann, remove, late, checker.Granted)
+}
+
+func TestAP10_OwnersAreDeniedToo(t *testing.T) {
+	g := smallWorld(t, bind(ann, "owner", acme), bind(ann, "owner", web), bind(acmeUsers, "owner", key),
+		checker.Deny{Resource: acme, Policy: "frozen", Permissions: []string{get, update, remove}})
+	for _, permission := range []string{get, update, remove} {
+		want(t, g, ann, permission, key, checker.DeniedByPolicy)
+		want(t, g, ann, permission, acme, checker.DeniedByPolicy)
+	}
+}
+
 func TestAS16_UnknownRoleGrantsNothing(t *testing.T) {
 	g := smallWorld(t, bind(ann, "withdrawn", acme))
 	want(t, g, ann, get, web, checker.NoGrant)
 	next(t, g, checker.Unbind{Resource: acme, Subject: ann, Role: "withdrawn"})
 	want(t, g, ann, get, web, checker.NoGrant)
+}
+
+// An account is refused from its end on, and acts until then (SK-1); what it holds
+// comes back when the end is taken away.
+func TestSK1_EndOfAnAccount(t *testing.T) {
+	g := smallWorld(t, bind(bot, "viewer", web))
+	ask := checker.Query{Subject: bot, Permission: get, Resource: web}
+	for _, tt := range []struct {
+		name string
+		set  checker.SetSubject
+		now  int64
+		want checker.Reason
+		may  bool
+	}{
+		{"no end", checker.SetSubject{Subject: bot, State: checker.Active}, 1 << 60, checker.Granted, true},
+		{"before it", checker.SetSubject{Subject: bot, State: checker.Active, Until: 10}, 9, checker.Granted, true},
+		{"at it", checker.SetSubject{Subject: bot, State: checker.Active, Until: 10}, 10, checker.SubjectInactive, false},
+		{"after it", checker.SetSubject{Subject: bot, State: checker.Active, Until: 10}, 11, checker.SubjectInactive, false},
+		{"put off", checker.SetSubject{Subject: bot, State: checker.Active, Until: 20}, 11, checker.Granted, true},
+		{"suspended before it", checker.SetSubject{Subject: bot, State: checker.Suspended, Until: 20}, 11, checker.SubjectInactive, false},
+		{"taken away", checker.SetSubject{Subject: bot, State: checker.Active}, 21, checker.Granted, true},
+	} {
+		next(t, g, tt.set)
+		ask.Now = tt.now
+		if got := g.Decide(ask).Reason; got != tt.want {
+			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
+		}
+		if got := g.View().MayAct(bot, tt.now); got != tt.may {
+			t.Errorf("%s: may act %t, want %t", tt.name, got, tt.may)
+		}
+	}
 }

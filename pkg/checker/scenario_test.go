@@ -56,7 +56,7 @@ func TestScenario_RoundTrip(t *testing.T) {
 	eachWorld(t, 20, func(t *testing.T, gen *checkertest.Generator, g *checker.Graph) {
 		s := checkertest.Scenario{World: *gen.World}
 		for q, allowed := range ask(gen, g, 20) {
-			if q.Token = ""; allowed {
+			if q.Token, q.Session = "", ""; allowed {
 				s.Allow = append(s.Allow, q.String())
 			}
 		}

@@ -1,6 +1,9 @@
 package checker
 
-import "slices"
+import (
+	"math"
+	"slices"
+)
 
 // View is the facts as they are after one revision. It never changes and may be
 // read from many goroutines.
@@ -9,42 +12,103 @@ type View struct {
 	rules      *rules
 	resources  *names
 	subjects   *names
-	nodes      vector[node]     // by number of the resource
-	identities vector[identity] // by number of the subject
+	nodes      vector[nodes]              // by number of the resource
+	identities vector[[leafSize]identity] // by number of the subject
 	tokens     *tokens
 }
 
-// node is what is known of one resource.
-type node struct {
-	grants   grants
-	denials  *[]denial // nil for none
-	parent   uint32    // 0 for none
-	children uint32    // how many have it for a parent
-	standing standing
+// node returns what is known of a resource, and the leaf that holds it; nil for
+// nothing.
+func (v *View) node(number uint32) (*nodes, *node) {
+	l := v.nodes.at(number >> leafBits)
+	if l == nil {
+		return nil, nil
+	}
+	return l, &l.records[number&leafMask]
 }
 
-// standing says whether a resource is in its tree.
-type standing uint8
-
-const (
-	neverPlaced standing = iota
-	placed
-	removed
-)
-
-// denial is the binding of an access policy.
-type denial struct {
-	policy      string
-	permissions bits
+// identity returns what is known of a subject, nil for nothing.
+func (v *View) identity(number uint32) *identity {
+	l := v.identities.at(number >> leafBits)
+	if l == nil {
+		return nil
+	}
+	return &l[number&leafMask]
 }
 
-// identity is what is known of one subject.
+// identity is what is known of one subject, two of them in a line of the memory.
 type identity struct {
-	in    []uint32 // containers it is directly in, ordered
-	nest  *nest    // of a group that is in a group, or has one in it; else nil
+	few   [fewContainers]uint32 // the containers it is directly in, ordered, unless they are many
+	count uint8                 // of the few
 	kind  kind
 	state State
-	gone  bool // the resource that it also is was removed
+	gone  bool  // the resource that it also is was removed
+	more  *more // nil of most
+}
+
+// fewContainers are as many as an identity holds itself.
+const fewContainers = 4
+
+// more is what is known of few subjects. It is never written again once it is in place.
+type more struct {
+	in    []uint32 // the containers it is directly in, ordered, when they are many; else nil
+	nest  *nest    // of a group that is in a group, or has one in it; else nil
+	until int64    // when it ends to act; 0 for never
+}
+
+// in are the containers that the subject is directly in, ordered. They are to be read
+// before the identity is written again.
+func (i *identity) in() []uint32 {
+	if i.more != nil && i.more.in != nil {
+		return i.more.in
+	}
+	return i.few[:i.count]
+}
+
+// nest is what groups in groups make of a group, nil for nothing.
+func (i *identity) nest() *nest {
+	if i.more == nil {
+		return nil
+	}
+	return i.more.nest
+}
+
+// ended reports whether the subject has come to its end: what ends now has ended.
+func (i *identity) ended(now int64) bool {
+	return i.more != nil && i.more.until != 0 && i.more.until <= now
+}
+
+// setIn puts an ordered list in place of the containers.
+func (i *identity) setIn(in []uint32) {
+	if len(in) > fewContainers {
+		i.count = 0
+		i.edit(func(m *more) { m.in = in })
+		return
+	}
+	i.count = uint8(copy(i.few[:], in)) //nolint:gosec // four at most
+	if i.more != nil {
+		i.edit(func(m *more) { m.in = nil })
+	}
+}
+
+// setEnd sets when the subject ends to act.
+func (i *identity) setEnd(until int64) {
+	if until != 0 || i.more != nil {
+		i.edit(func(m *more) { m.until = until })
+	}
+}
+
+// edit writes what few subjects have.
+func (i *identity) edit(write func(*more)) {
+	var next more
+	if i.more != nil {
+		next = *i.more
+	}
+	write(&next)
+	i.more = nil
+	if next.in != nil || next.nest != nil || next.until != 0 {
+		i.more = &next
+	}
 }
 
 // nest is what groups in groups make of one group.
@@ -94,10 +158,16 @@ func (v *View) KnownPermission(permission string) bool {
 	return ok
 }
 
-// State returns the state of a subject; Unknown for one of type system. A service
-// account or group whose resource was removed is Deleted.
+// MayAct reports whether a subject may do anything at all at a time: it is known,
+// active and not at its end.
+func (v *View) MayAct(s Subject, now int64) bool {
+	return refusal(v.identity(v.subjects.find(name(s))), now) == Granted
+}
+
+// State returns the state of a subject, past its end too; Unknown for one of type
+// system. A service account or group whose resource was removed is Deleted.
 func (v *View) State(s Subject) State {
-	i := v.identities.at(v.subjects.find(name(s)))
+	i := v.identity(v.subjects.find(name(s)))
 	switch {
 	case i == nil || i.state == Unknown:
 		return Unknown
@@ -108,12 +178,13 @@ func (v *View) State(s Subject) State {
 	}
 }
 
-// TokenRevoked reports whether the token is void.
-func (v *View) TokenRevoked(id TokenID) bool { return v.tokens.has(id) }
+// TokenRevoked reports whether the token, or the session with that id, is void; the
+// zero id names none.
+func (v *View) TokenRevoked(id TokenID) bool { return id != TokenID{} && v.tokens.has(id) }
 
 // Removed reports whether the resource was removed.
 func (v *View) Removed(r Resource) bool {
-	n := v.nodes.at(v.resources.find(name(r)))
+	_, n := v.node(v.resources.find(name(r)))
 	return n != nil && n.standing == removed
 }
 
@@ -122,7 +193,7 @@ func (v *View) Removed(r Resource) bool {
 func (v *View) Path(r Resource) []Resource {
 	var path []Resource
 	for at := v.resources.find(name(r)); at != 0 || path == nil; {
-		n := v.nodes.at(at)
+		_, n := v.node(at)
 		if n == nil || n.standing != placed {
 			return nil
 		}
@@ -138,7 +209,7 @@ func (v *View) leadsThrough(from, through uint32) bool {
 		if at == through {
 			return true
 		}
-		n := v.nodes.at(at)
+		_, n := v.node(at)
 		if n == nil {
 			return false
 		}
@@ -149,11 +220,11 @@ func (v *View) leadsThrough(from, through uint32) bool {
 
 // Identities returns the subjects whose roles the subject has, itself first, the
 // others in no order that matters; nil for one that may not act. See the package
-// comment for who they are.
+// comment for who they are. Its end is not looked at.
 func (v *View) Identities(s Subject) []Subject {
 	number := v.subjects.find(name(s))
-	i := v.identities.at(number)
-	if refusal(i) != Granted {
+	i := v.identity(number)
+	if refusal(i, math.MinInt64) != Granted {
 		return nil
 	}
 	all := []Subject{s}
@@ -165,35 +236,42 @@ func (v *View) Identities(s Subject) []Subject {
 	return all
 }
 
-// refusal says why a subject may not act at all; Granted when it may.
-func refusal(i *identity) Reason {
+// refusal says why a subject may not act at all at a time; Granted when it may.
+// What ends now has ended.
+func refusal(i *identity, now int64) Reason {
 	switch {
 	case i == nil || i.kind != person && i.kind != service || i.state == Unknown:
 		return SubjectUnknown
-	case !i.counts():
+	case !i.counts(), i.ended(now):
 		return SubjectInactive
 	default:
 		return Granted
 	}
 }
 
-// gather appends the identities of a subject that may act: the public groups
-// (PG-1, PG-2), itself, its system groups unless it is a service account (SU-8),
-// and its groups, nested ones included. They are ordered, each once.
+// fewIdentities are looked through as they are; more are ordered.
+const fewIdentities = 16
+
+// gather appends the identities of a subject that may act, each once: the public
+// groups (PG-1, PG-2), itself, its system groups unless it is a service account
+// (SU-8), and its groups, nested ones included. Many of them are ordered.
 func (v *View) gather(ids []uint32, subject uint32, i *identity) []uint32 {
-	ids = append(ids, allUsers, allAuthenticatedUsers, subject)
-	for _, c := range i.in {
-		container := v.identities.at(c)
+	in := i.in()
+	ids = append(slices.Grow(ids, len(in)+3), allUsers, allAuthenticatedUsers, subject)
+	nested := false
+	for _, c := range in {
+		container := v.identity(c)
 		switch {
 		case !container.counts() || container.kind == system && i.kind != person:
-		case container.nest != nil:
-			ids = append(ids, container.nest.above...)
+		case container.nest() != nil:
+			ids, nested = append(ids, container.nest().above...), true
 		default:
 			ids = append(ids, c)
 		}
 	}
-	if !slices.IsSorted(ids) {
+	if nested || len(ids) > fewIdentities {
 		slices.Sort(ids)
+		ids = slices.Compact(ids) // two groups may be in the same third
 	}
-	return slices.Compact(ids) // two groups may be in the same third
+	return ids
 }

@@ -9,14 +9,42 @@ import "crypto/rand"
 
 // Prefixes of the ids in use. A prefix never changes its meaning.
 const (
-	Organization = "org"
-	Cloud        = "cld"
-	Folder       = "fld"
-	User         = "usr"
+	Organization   = "org"
+	Cloud          = "cld"
+	Folder         = "fld"
+	User           = "usr"
+	ServiceAccount = "sac"
+	AuthorizedKey  = "aky"
+	APIKey         = "apk"
+	AccessKey      = "ack" // the resource; the key id that signs is another one
+	Group          = "grp"
+	GrantPolicy    = "gpl"
+	RoleRequest    = "rrq"
+	Ticket         = "tkt"
+	Attachment     = "att"
+	Invitation     = "inv"
+	RefreshToken   = "rft"
+	QuotaRequest   = "qrq"
+	Delivery       = "dlv"
+	Subscriber     = "sbs"
+	Notice         = "ntc"
+	BillingAccount = "bac"
+	Budget         = "bdg"
+	ReferralLink   = "rfl"
+	Withdrawal     = "wdr"
+
+	Publisher       = "pub"
+	Product         = "prd"
+	ProductInstance = "pin"
+	AccessRequest   = "par" // for a product
+	CustomerAccess  = "cac" // of somebody of a partner
 
 	OperationResourceManager = "orm"
 	OperationAccessBindings  = "oab"
 	OperationIdentity        = "oid"
+	OperationNotifications   = "ont"
+	OperationPartner         = "opa"
+	OperationMarketplace     = "omp"
 )
 
 const (

@@ -276,6 +276,32 @@ func TestAnswerIsSealed(t *testing.T) {
 	})
 }
 
+// What was answered is known before the write, for as long as its key is kept.
+func TestAnswered(t *testing.T) {
+	forEach(t, func(t *testing.T, w *world) {
+		ctx := with(t, olga, create, "k", &identityv1.CreateUserRequest{Login: "vera"})
+		answered := func(ctx context.Context, want *identityv1.CreateUserResponse, reason string) {
+			t.Helper()
+			got := new(identityv1.CreateUserResponse)
+			known, err := w.store.Answered(ctx, got)
+			if known != (want != nil) || apierr.ReasonOf(err) != reason || want != nil && !proto.Equal(got, want) {
+				t.Errorf("Answered = %t, %v, %v; want %v, reason %q", known, got, err, want, reason)
+			}
+		}
+		answered(ctx, nil, "")
+		first, _, err := w.answer(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answered(ctx, first, "")
+		answered(t.Context(), nil, "")
+		answered(with(t, olga, create, "k", &identityv1.CreateUserRequest{Login: "nick"}), nil, idempotency.ReasonReused)
+		answered(with(t, olga, create, "other", &identityv1.CreateUserRequest{Login: "vera"}), nil, "")
+		w.ahead.Store(int64(idempotency.Kept + time.Minute))
+		answered(ctx, nil, "")
+	})
+}
+
 func TestNew(t *testing.T) {
 	for _, values := range [][]string{{""}, {" "}, {"a b"}, {"a\tb"}, {"ключ"}, {"a\x7f"}, {strings.Repeat("a", idempotency.MaxLength+1)}, {"a", "a"}} {
 		k, err := idempotency.New(olga, create, values, &rmv1.CreateFolderRequest{})

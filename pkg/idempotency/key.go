@@ -77,8 +77,11 @@ func scope(p authn.Principal) string {
 	return "unit " + p.Unit
 }
 
+// Ref tells keys apart.
+type Ref [sha256.Size]byte
+
 // Ref tells keys apart: of two calls with the same one, one is a replay.
-func (k *Key) Ref() [sha256.Size]byte { return k.ref }
+func (k *Key) Ref() Ref { return k.ref }
 
 // String keeps the key out of any log.
 func (*Key) String() string { return "[idempotency key]" }

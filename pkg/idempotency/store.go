@@ -86,6 +86,24 @@ func (s *Store) Answer(ctx context.Context, tx *sql.Tx, answer proto.Message, wr
 	return false, s.fill(ctx, tx, k, "", sealed)
 }
 
+// Answered fills in the answer that was made by the key and the request of ctx, and
+// reports whether there is one: for a write that needs work before its transaction,
+// which Answer judges again. Fails: IDEMPOTENCY_KEY_REUSED.
+func (s *Store) Answered(ctx context.Context, answer proto.Message) (bool, error) {
+	k := FromContext(ctx)
+	if k == nil {
+		return false, nil
+	}
+	earlier, err := s.row(ctx, s.db, k, s.horizon())
+	if errors.Is(err, sql.ErrNoRows) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return true, k.open(earlier.answer, answer)
+}
+
 // Forget drops the key of ctx, in the transaction that takes its write back.
 func (s *Store) Forget(ctx context.Context, tx *sql.Tx) error {
 	k := FromContext(ctx)
@@ -114,6 +132,72 @@ func (s *Store) Find(ctx context.Context) (opID string, err error) {
 	return opID, nil
 }
 
+// Earlier adds to a batch what finds the operations that were made by some keys, and
+// puts them into found: for a unit all of whose writes with keys take one lock first.
+// A key that has made nothing is absent.
+func (s *Store) Earlier(b *sqldb.Batch, keys []*Key, found map[*Key]Earlier) {
+	of := make(map[Ref][]*Key, len(keys))
+	refs := &sqldb.Rows{Columns: []sqldb.Type{sqldb.Blobs}}
+	for _, k := range keys {
+		of[k.ref] = append(of[k.ref], k)
+		refs.Add(k.ref[:])
+	}
+	horizon := s.horizon()
+	b.QueryRows(func(row sqldb.Scanner) error {
+		var ref, request []byte
+		var e Earlier
+		var at int64
+		if err := row.Scan(&ref, &request, &e.Operation, &at); err != nil {
+			return fmt.Errorf("read idempotency keys: %w", err)
+		}
+		for _, k := range of[Ref(ref)] {
+			if at <= horizon {
+				continue
+			}
+			e.Err = nil
+			if string(request) != string(k.request[:]) {
+				e.Err = errReused
+			}
+			found[k] = e
+		}
+		return nil
+	}, s.sql(`SELECT ref, request, operation, created_at FROM {{unit}}_idempotency WHERE ref IN (`), refs, `)`)
+}
+
+// Earlier is what a key was used for before.
+type Earlier struct {
+	Operation string // its id
+	Err       error  // IDEMPOTENCY_KEY_REUSED when the request was another one
+}
+
+// Made is keys and the operations that they have made.
+type Made struct{ list []made }
+
+type made struct {
+	key       *Key
+	operation string
+}
+
+// Add notes what a key has made; nil is no key.
+func (m *Made) Add(k *Key, opID string) {
+	if k != nil {
+		m.list = append(m.list, made{k, opID})
+	}
+}
+
+// Keep stores what keys have made, of which Earlier has found nothing under the same
+// lock.
+func (s *Store) Keep(b *sqldb.Batch, m *Made) {
+	rows := &sqldb.Rows{Columns: []sqldb.Type{sqldb.Blobs, sqldb.Blobs, sqldb.Texts, sqldb.Blobs, sqldb.Ints}}
+	now := sqldb.Micros(s.now())
+	for _, one := range m.list {
+		rows.Add(one.key.ref[:], one.key.request[:], one.operation, []byte(nil), now)
+	}
+	b.ExecRows(s.sql(`INSERT INTO {{unit}}_idempotency (ref, request, operation, answer, created_at)`), rows, `
+		ON CONFLICT (ref) DO UPDATE
+		SET request = excluded.request, operation = excluded.operation, answer = NULL, created_at = excluded.created_at`)
+}
+
 // row is what is kept of a write.
 type row struct {
 	request   []byte
@@ -136,8 +220,15 @@ func (s *Store) claim(ctx context.Context, tx *sql.Tx, k *Key) (*row, error) {
 	if n, err := res.RowsAffected(); err != nil || n > 0 {
 		return nil, err
 	}
+	return s.row(ctx, tx, k, 0)
+}
+
+// row reads what is kept of a key that was claimed after a time. Fails: sql.ErrNoRows,
+// IDEMPOTENCY_KEY_REUSED.
+func (s *Store) row(ctx context.Context, q sqldb.Querier, k *Key, after int64) (*row, error) {
 	earlier := new(row)
-	err = tx.QueryRowContext(ctx, s.sql(`SELECT request, operation, answer FROM {{unit}}_idempotency WHERE ref = $1`), k.ref[:]).
+	err := q.QueryRowContext(ctx, s.sql(`
+		SELECT request, operation, answer FROM {{unit}}_idempotency WHERE ref = $1 AND created_at > $2`), k.ref[:], after).
 		Scan(&earlier.request, &earlier.operation, &earlier.answer)
 	if err != nil {
 		return nil, fmt.Errorf("read idempotency key: %w", err)

@@ -202,8 +202,12 @@ func (q *Queue) Depth(ctx context.Context) (int64, error) {
 // execute runs a job under its lease and deletes it when it succeeded; otherwise
 // it becomes due again after a pause that grows with attempt.
 func (q *Queue) execute(ctx context.Context, t Ticket, attempt int) error {
-	err := q.handle(ctx, t)
+	r := &running{queue: q, id: t.id}
+	err := q.handle(context.WithValue(ctx, runningKey{}, r), t)
 	if err == nil {
+		if r.finished {
+			return nil
+		}
 		if err := q.delete(ctx, t); err != nil {
 			return fmt.Errorf("delete job %s: %w", t.kind, err) // it is executed again, which does no harm
 		}
@@ -216,6 +220,30 @@ func (q *Queue) execute(ctx context.Context, t Ticket, attempt int) error {
 		err = errors.Join(err, eerr) // the lease runs out by itself
 	}
 	return fmt.Errorf("job %s: %w", t.kind, err)
+}
+
+// running is a job that is executed, for its handler.
+type running struct {
+	queue    *Queue
+	id       goqite.ID
+	finished bool // its row went in a transaction of the handler
+}
+
+type runningKey struct{}
+
+// Finish makes the job that ctx is executed for end with a transaction of its handler,
+// which has nothing more to do after it and returns nil if and only if that commits.
+// It saves the transaction of its own by which a job ends else.
+func (q *Queue) Finish(ctx context.Context, tx *sql.Tx) error {
+	r, ok := ctx.Value(runningKey{}).(*running)
+	if !ok || r.queue != q {
+		return nil
+	}
+	if err := q.goqite.DeleteTx(ctx, tx, r.id); err != nil {
+		return fmt.Errorf("finish job: %w", err)
+	}
+	r.finished = true
+	return nil
 }
 
 // handle calls the handler and renews the lease meanwhile. A panic is an error.

@@ -324,3 +324,35 @@ func TestRunStopsGracefully(t *testing.T) {
 		}
 	})
 }
+
+// A job may end with a transaction of its handler, and only if that commits.
+func TestFinish(t *testing.T) {
+	forEach(t, func(t *testing.T, db *sqldb.DB) {
+		q, other := newQueue(t, db, "unit"), newQueue(t, db, "unit")
+		gone := errors.New("rolled back")
+		var left []int64
+		end := func(fail error) func(context.Context, payload) error {
+			return func(ctx context.Context, _ payload) error {
+				err := sqldb.InTx(ctx, db, func(ctx context.Context, tx *sql.Tx) error {
+					if err := errors.Join(other.Finish(ctx, tx), q.Finish(ctx, tx)); err != nil { // the first is not its queue
+						return err
+					}
+					return fail
+				})
+				left = append(left, depth(t, q))
+				return err
+			}
+		}
+		jobs.Register(q, "end", end(nil))
+		jobs.Register(q, "fail", end(gone))
+		if err := q.Do(t.Context(), enqueue(t, db, q, jobs.Job{Kind: "end"})); err != nil {
+			t.Error(err)
+		}
+		if err := q.Do(t.Context(), enqueue(t, db, q, jobs.Job{Kind: "fail"})); !errors.Is(err, gone) {
+			t.Errorf("a transaction that is rolled back: %v", err)
+		}
+		if len(left) != 2 || left[0] != 0 || left[1] != 1 || depth(t, q) != 1 {
+			t.Errorf("%v jobs were left after the transactions, and %d in the end", left, depth(t, q))
+		}
+	})
+}

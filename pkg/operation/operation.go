@@ -29,7 +29,8 @@ import (
 type Operation struct {
 	ID             string
 	Resource       Resource
-	ViewPermission string // on Resource; shows the operation to others than its creator
+	ViewOn         Resource // where ViewPermission is checked: Resource, or what the rights on it come from
+	ViewPermission string   // shows the operation to others than its creator
 	Description    string
 	CreatedBy      string // id of the subject
 	CreatedAt      time.Time
@@ -43,10 +44,11 @@ type Operation struct {
 // Resource names what an operation works on.
 type Resource = authz.Resource
 
-// New is what makes an operation. All fields but Response are required.
+// New is what makes an operation. All fields but ViewOn and Response are required.
 type New struct {
 	Resource       Resource
-	ViewPermission string // on Resource
+	ViewOn         Resource // zero for Resource; the service account of a key (SK-2)
+	ViewPermission string
 	Description    string // e.g. "Create folder"
 	CreatedBy      string
 	Metadata       proto.Message // of the type that the method declares

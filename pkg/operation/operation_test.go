@@ -52,10 +52,16 @@ func (w *world) tx(t *testing.T, f func(ctx context.Context, tx *sql.Tx) error) 
 // insert makes an operation on a resource, with a response when done.
 func (w *world) insert(t *testing.T, r authz.Resource, response proto.Message) operation.Operation {
 	t.Helper()
+	return w.insertFor(t, r, authz.Resource{}, response)
+}
+
+// insertFor is insert of one that is viewed by the rights on another resource.
+func (w *world) insertFor(t *testing.T, r, viewOn authz.Resource, response proto.Message) operation.Operation {
+	t.Helper()
 	var op operation.Operation
 	w.tx(t, func(ctx context.Context, tx *sql.Tx) (err error) {
 		op, err = w.store.Insert(ctx, tx, operation.New{
-			Resource: r, ViewPermission: "resource-manager.folders.get", Description: "Create folder", CreatedBy: "usr1",
+			Resource: r, ViewOn: viewOn, ViewPermission: "resource-manager.folders.get", Description: "Create folder", CreatedBy: "usr1",
 			Metadata: &rmv1.CreateFolderMetadata{FolderId: r.ID}, Response: response,
 		})
 		return err
@@ -193,6 +199,7 @@ func TestService(t *testing.T) {
 		op := w.insert(t, folder, nil)
 		gone := w.insert(t, authz.Resource{Type: folder.Type, ID: "gone"}, nil)
 		done := w.insert(t, folder, &emptypb.Empty{})
+		within := w.insertFor(t, authz.Resource{Type: "thing", ID: "gone"}, folder, nil)
 		may := func(_ context.Context, p authn.Principal, permission string, r authz.Resource) error {
 			switch {
 			case r.ID == "gone":
@@ -214,6 +221,8 @@ func TestService(t *testing.T) {
 			{"creator of one that is done", "usr1", done.ID, codes.OK, codes.FailedPrecondition},
 			{"viewer of the resource", "viewer", op.ID, codes.OK, codes.FailedPrecondition},
 			{"viewer, but the resource is gone", "viewer", gone.ID, codes.NotFound, codes.NotFound},
+			{"viewer of what the rights come from", "viewer", within.ID, codes.OK, codes.FailedPrecondition},
+			{"another, of that", "usr2", within.ID, codes.PermissionDenied, codes.PermissionDenied},
 			{"another", "usr2", op.ID, codes.PermissionDenied, codes.PermissionDenied},
 			{"nobody", "", op.ID, codes.PermissionDenied, codes.PermissionDenied},
 			{"checker away", "broken", op.ID, codes.Unavailable, codes.Unavailable},

@@ -116,7 +116,7 @@ func (l local) view(ctx context.Context, opID string) (Operation, error) {
 	if p.IsSubject() && p.ID == op.CreatedBy {
 		return op, nil
 	}
-	if err := l.may(ctx, p, op.ViewPermission, op.Resource); err != nil {
+	if err := l.may(ctx, p, op.ViewPermission, op.ViewOn); err != nil {
 		if apierr.ReasonOf(err) == apierr.ReasonResourceNotFound {
 			return Operation{}, NotFound(opID)
 		}

@@ -59,34 +59,71 @@ func (s *Store) Prefix() string { return s.prefix }
 // Insert makes an operation in the transaction of the change it stands for. With
 // a Response it is done.
 func (s *Store) Insert(ctx context.Context, tx *sql.Tx, n New) (Operation, error) {
+	op, values, err := s.make(n)
+	if err != nil {
+		return Operation{}, err
+	}
+	if _, err := tx.ExecContext(ctx, s.sql(insert+` VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`), values...); err != nil {
+		return Operation{}, fmt.Errorf("insert operation: %w", err)
+	}
+	return op, nil
+}
+
+const insert = `
+	INSERT INTO {{unit}}_operations
+		(id, resource_type, resource_id, view_type, view_id, view_permission, description, created_by, created_at, modified_at, done,
+		metadata, response)`
+
+// inserted are the columns of insert.
+var inserted = []sqldb.Type{
+	sqldb.Texts, sqldb.Texts, sqldb.Texts, sqldb.Texts, sqldb.Texts, sqldb.Texts, sqldb.Texts, sqldb.Texts, sqldb.Ints, sqldb.Ints, sqldb.Bools,
+	sqldb.Blobs, sqldb.Blobs,
+}
+
+// Made are operations of several changes that one transaction makes.
+type Made struct{ rows sqldb.Rows }
+
+// Make makes an operation as Insert does, to be stored with others by Store.
+func (s *Store) Make(all *Made, n New) (Operation, error) {
+	op, values, err := s.make(n)
+	if err == nil {
+		all.rows.Add(values...)
+	}
+	return op, err
+}
+
+// Store adds to a batch what stores operations.
+func (s *Store) Store(b *sqldb.Batch, all *Made) {
+	all.rows.Columns = inserted
+	b.ExecRows(s.sql(insert), &all.rows, ``)
+}
+
+// make is a new operation, and its values for insert.
+func (s *Store) make(n New) (Operation, []any, error) {
 	now := sqldb.Time(sqldb.Micros(s.now())) // as it will be read back
 	op := Operation{
 		ID: id.New(s.prefix), Resource: n.Resource, ViewPermission: n.ViewPermission, Description: n.Description,
-		CreatedBy: n.CreatedBy, CreatedAt: now, ModifiedAt: now, Done: n.Response != nil,
+		ViewOn: n.ViewOn, CreatedBy: n.CreatedBy, CreatedAt: now, ModifiedAt: now, Done: n.Response != nil,
 	}
 	var err, rerr error
 	op.Metadata, err = pack(n.Metadata)
 	op.Response, rerr = pack(n.Response)
 	if err := errors.Join(err, rerr); err != nil {
-		return Operation{}, fmt.Errorf("insert operation: %w", err)
+		return Operation{}, nil, fmt.Errorf("insert operation: %w", err)
 	}
 	if op.Metadata == nil {
-		return Operation{}, errors.New("insert operation: it has no metadata")
+		return Operation{}, nil, errors.New("insert operation: it has no metadata")
 	}
 	metadata, response, err := marshal(op.Metadata, op.Response)
 	if err != nil {
-		return Operation{}, fmt.Errorf("insert operation: %w", err)
+		return Operation{}, nil, fmt.Errorf("insert operation: %w", err)
 	}
-	_, err = tx.ExecContext(ctx, s.sql(`
-		INSERT INTO {{unit}}_operations
-			(id, resource_type, resource_id, view_permission, description, created_by, created_at, modified_at, done, metadata, response)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`),
-		op.ID, op.Resource.Type, op.Resource.ID, op.ViewPermission, op.Description, op.CreatedBy,
-		sqldb.Micros(now), sqldb.Micros(now), op.Done, metadata, response)
-	if err != nil {
-		return Operation{}, fmt.Errorf("insert operation: %w", err)
+	values := []any{
+		op.ID, op.Resource.Type, op.Resource.ID, op.ViewOn.Type, op.ViewOn.ID, op.ViewPermission, op.Description, op.CreatedBy,
+		sqldb.Micros(now), sqldb.Micros(now), op.Done, metadata, response,
 	}
-	return op, nil
+	op.viewed()
+	return op, values, nil
 }
 
 // Finish makes an operation done with a response. Metadata other than nil takes
@@ -129,7 +166,8 @@ func (s *Store) end(ctx context.Context, tx *sql.Tx, opID string, metadata, resp
 	return nil
 }
 
-const columns = `id, resource_type, resource_id, view_permission, description, created_by, created_at, modified_at, done, metadata, error, response`
+const columns = `id, resource_type, resource_id, view_type, view_id, view_permission, description, created_by, created_at, modified_at, done,
+	metadata, error, response`
 
 // Get returns an operation; OPERATION_NOT_FOUND when there is none.
 func (s *Store) Get(ctx context.Context, opID string) (Operation, error) {
@@ -182,6 +220,14 @@ func (s *Store) List(ctx context.Context, r Resource, after page.Position, limit
 	return ops, nil
 }
 
+// viewed completes where an operation is viewed: on what it works on, unless said
+// otherwise.
+func (o *Operation) viewed() {
+	if o.ViewOn == (Resource{}) {
+		o.ViewOn = o.Resource
+	}
+}
+
 // Position returns where an operation stands in List.
 func (o Operation) Position() page.Position {
 	return page.Position{Time: sqldb.Micros(o.CreatedAt), ID: o.ID}
@@ -195,11 +241,12 @@ func scan(scan func(...any) error) (Operation, error) {
 		created, modified           int64
 		metadata, failure, response []byte
 	)
-	err := scan(&op.ID, &op.Resource.Type, &op.Resource.ID, &op.ViewPermission, &op.Description, &op.CreatedBy,
+	err := scan(&op.ID, &op.Resource.Type, &op.Resource.ID, &op.ViewOn.Type, &op.ViewOn.ID, &op.ViewPermission, &op.Description, &op.CreatedBy,
 		&created, &modified, &op.Done, &metadata, &failure, &response)
 	if err != nil {
 		return Operation{}, err
 	}
+	op.viewed()
 	op.CreatedAt, op.ModifiedAt = sqldb.Time(created), sqldb.Time(modified)
 	if metadata != nil {
 		op.Metadata = new(anypb.Any)

@@ -29,6 +29,8 @@ const (
 	// MaxToken is the largest number of characters of a token, the smallest
 	// limit in the contract.
 	MaxToken = 100
+	// MaxLongToken is that of a token of Long.
+	MaxLongToken = 1000
 	// MaxID is the largest number of bytes of a Position's ID: what is left of
 	// MaxToken after base64 (4 characters per 3 bytes), nonce, tag and time.
 	MaxID = MaxToken*3/4 - nonceSize - tagSize - timeSize
@@ -70,7 +72,10 @@ type Position struct {
 }
 
 // Sealer makes and reads tokens. It is safe for concurrent use.
-type Sealer struct{ aead cipher.AEAD }
+type Sealer struct {
+	aead cipher.AEAD
+	max  int // characters of a token
+}
 
 // New returns a Sealer with a key of KeySize bytes, which all processes that
 // serve the list share (package secret). A key is good for 2^32 tokens.
@@ -86,14 +91,18 @@ func New(key []byte) (*Sealer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Sealer{aead: aead}, nil
+	return &Sealer{aead, MaxToken}, nil
 }
+
+// Long returns a Sealer whose tokens have up to MaxLongToken characters, for lists that are
+// ordered by longer texts and whose contract takes such a token.
+func (s *Sealer) Long() *Sealer { return &Sealer{s.aead, MaxLongToken} }
 
 // Seal returns the token for what follows pos in the list of scope: the method,
 // then what narrows the list. An ID longer than MaxID is an error.
 func (s *Sealer) Seal(pos Position, scope ...string) (string, error) {
-	if len(pos.ID) > MaxID {
-		return "", fmt.Errorf("seal page token: id %q has more than %d bytes", pos.ID, MaxID)
+	if most := s.max*3/4 - nonceSize - tagSize - timeSize; len(pos.ID) > most {
+		return "", fmt.Errorf("seal page token: id %q has more than %d bytes", pos.ID, most)
 	}
 	nonce := make([]byte, nonceSize, nonceSize+timeSize+len(pos.ID)+tagSize)
 	_, _ = rand.Read(nonce)                                       // never fails: the runtime ends the process instead
@@ -112,7 +121,7 @@ func (s *Sealer) Open(token string, scope ...string) (Position, error) {
 	encoding := base64.RawURLEncoding.Strict()
 	sealed, err := encoding.DecodeString(token)
 	// The decoder skips line ends: one token would have many spellings.
-	if err != nil || len(token) > MaxToken || len(token) != encoding.EncodedLen(len(sealed)) || len(sealed) < nonceSize+timeSize+tagSize {
+	if err != nil || len(token) > s.max || len(token) != encoding.EncodedLen(len(sealed)) || len(sealed) < nonceSize+timeSize+tagSize {
 		return Position{}, errToken
 	}
 	plain, err := s.aead.Open(nil, sealed[:nonceSize], sealed[nonceSize:], bind(scope))

@@ -1,6 +1,11 @@
-// Package secret keeps the random keys of a unit in its own database: made on
-// first use, the same for all processes of the unit, never shown. They seal page
-// tokens and the like, and are no credentials of anybody.
+// Package secret keeps what must not be known, in two ways.
+//
+// Get keeps random keys of a unit in its own database: made on first use, the same
+// for all processes of the unit, never shown. They seal page tokens and the like,
+// and are no credentials of anybody.
+//
+// A Sealer seals what is one (private keys, the secrets of access keys) before it
+// goes into a database, by keys in a file beside it.
 package secret
 
 import (

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/bindery-iam/bindery/pkg/access"
 	"github.com/bindery-iam/bindery/pkg/apierr"
 	"github.com/bindery-iam/bindery/pkg/authn"
 	"github.com/bindery-iam/bindery/pkg/authz"
@@ -44,6 +45,7 @@ type method struct {
 	rule    *authz.Method
 	decider authz.Decider
 	keyed   *keyed // nil when it ignores idempotency keys
+	fast    Fast   // nil when all its calls take the long way
 	quiet   bool
 	limit   int64 // calls under way at most when one of this method comes
 	metrics methodMetrics
@@ -67,17 +69,33 @@ func (c *chain) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, 
 		c.metrics.shed.Inc()
 		return nil, c.end(ctx, k, errOverloaded)
 	}
+	var notes *access.Notes
+	if !k.quiet {
+		notes = new(access.Notes)
+		ctx = access.NewContext(ctx, notes)
+	}
 	resp, err := c.handle(ctx, k, req, handler)
 	c.limit.leave()
 	if err = c.end(ctx, k, err); err != nil {
 		return nil, err
 	}
-	if !k.quiet { // the ids of a success go out in headers
-		if err := grpc.SetHeader(ctx, ids(&k.request)); err != nil {
-			c.log.Debug("response headers not sent", zap.Error(err))
-		}
+	if !k.quiet {
+		c.tell(ctx, k, notes)
 	}
 	return resp, nil
+}
+
+// tell sends what an answer brings along: in headers the ids of its request, and in a
+// trailer the revision that is in force with what the call has written.
+func (c *chain) tell(ctx context.Context, k *call, notes *access.Notes) {
+	if err := grpc.SetHeader(ctx, ids(&k.request)); err != nil {
+		c.log.Debug("response headers not sent", zap.Error(err))
+	}
+	if r, ok := notes.Latest(); ok {
+		if err := grpc.SetTrailer(ctx, metadata.Pairs(access.RevisionTrailer, r.String())); err != nil {
+			c.log.Debug("trailer not sent", zap.Error(err))
+		}
+	}
 }
 
 // handle is the part of the chain whose errors the edge sees.
@@ -114,14 +132,15 @@ func (c *chain) admit(ctx context.Context, k *call, msg proto.Message) (context.
 		c.results.count(codes.Unauthenticated)
 		return ctx, err
 	}
+	caller = k.rule.Seen(caller)
 	k.who = caller.Principal
 	ctx, err = k.rule.Authorize(authn.NewContext(ctx, caller.Principal), k.decider, caller, msg)
 	c.results.count(apierr.CodeOf(err))
 	return ctx, err
 }
 
-// stream is the interceptor of streams. Their rules read no request field, and
-// each message that arrives is validated.
+// stream is the interceptor of streams. A rule that reads a field of the request
+// is judged when the one request is there; each message that arrives is validated.
 func (c *chain) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 	if c.router != nil && c.methods[info.FullMethod] == nil {
 		return c.routed(ss, info.FullMethod)
@@ -136,24 +155,42 @@ func (c *chain) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInf
 
 func (c *chain) handleStream(k *call, srv any, ss grpc.ServerStream, handler grpc.StreamHandler) (err error) {
 	defer c.recover(k, &err)
-	ctx, err := c.admit(ss.Context(), k, nil)
-	if err != nil {
+	s := &checkedStream{ServerStream: ss, ctx: ss.Context(), valid: c.valid}
+	s.admit = func(msg proto.Message) (err error) {
+		s.ctx, err = c.admit(ss.Context(), k, msg)
+		s.admit = nil
 		return err
 	}
-	return handler(srv, &checkedStream{ServerStream: ss, ctx: ctx, valid: c.valid})
+	if !k.rule.ReadsRequest() {
+		if err := s.admit(nil); err != nil {
+			return err
+		}
+	}
+	return handler(srv, s)
 }
 
-// checkedStream is a stream with the context of an admitted call.
+// checkedStream is a stream with the context of an admitted call. Until it is
+// admitted nothing but the request can be had from it.
 type checkedStream struct {
 	grpc.ServerStream
-	ctx   context.Context //nolint:containedctx // the interface asks for it
+	ctx   context.Context           //nolint:containedctx // the interface asks for it
+	admit func(proto.Message) error // nil once it has run
 	valid *validator
 }
 
 // Context returns the context with the request and the principal.
 func (s *checkedStream) Context() context.Context { return s.ctx }
 
-// RecvMsg receives and validates one message.
+// SendMsg sends one message.
+func (s *checkedStream) SendMsg(m any) error {
+	if s.admit != nil {
+		return apierr.Internal(errors.New("a stream answers before it has read its request"))
+	}
+	return s.ServerStream.SendMsg(m)
+}
+
+// RecvMsg receives, where that is still to be done admits, and validates one
+// message.
 func (s *checkedStream) RecvMsg(m any) error {
 	r := &request{into: m}
 	if err := s.ServerStream.RecvMsg(r); err != nil {
@@ -162,10 +199,19 @@ func (s *checkedStream) RecvMsg(m any) error {
 	if r.err != nil {
 		return r.err
 	}
-	if msg, ok := m.(proto.Message); ok {
-		return s.valid.check(msg)
+	msg, ok := m.(proto.Message)
+	if !ok {
+		return apierr.Internal(fmt.Errorf("request %T is no message", m))
 	}
-	return nil
+	if s.admit != nil {
+		if err := s.admit(msg); err != nil {
+			return err
+		}
+	}
+	if err := s.valid.check(msg); err != nil {
+		return err
+	}
+	return wellFormed(msg)
 }
 
 // begin finds the method and names the request. A method that is served without a
@@ -299,9 +345,17 @@ func (a *authenticator) token(ctx context.Context, values []string) (*authn.Prin
 	if len(values) > 1 {
 		return nil, errTwoTokens
 	}
-	v := values[0]
-	if len(v) <= len(bearer) || !strings.EqualFold(v[:len(bearer)], bearer) {
+	token, ok := bearerToken(values[0])
+	if !ok {
 		return nil, errNotBearer
 	}
-	return a.tokens.Verify(ctx, v[len(bearer):])
+	return a.tokens.Verify(ctx, token)
+}
+
+// bearerToken returns the token of an authorization header; false when it holds none.
+func bearerToken(v string) (string, bool) {
+	if len(v) <= len(bearer) || !strings.EqualFold(v[:len(bearer)], bearer) {
+		return "", false
+	}
+	return v[len(bearer):], true
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/bindery-iam/bindery/pkg/apierr"
 	"github.com/bindery-iam/bindery/pkg/authn"
 	accessv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/access/v1"
-	identityv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/identity/v1"
+	brmv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/resourcemanager/v1"
 	iamv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/iam/v1"
 	accessservicev2 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/priv/accessservice/v2"
 )
@@ -180,7 +180,7 @@ func TestCredentials(t *testing.T) {
 func TestInternalMethods(t *testing.T) {
 	w := start(t, nil)
 	list := func(conn grpc.ClientConnInterface) error {
-		_, err := identityv1.NewSigningKeyServiceClient(conn).ListSigningKeys(t.Context(), &identityv1.ListSigningKeysRequest{})
+		_, err := brmv1.NewPlaceServiceClient(conn).GetPlace(t.Context(), &brmv1.GetPlaceRequest{FolderId: "any"})
 		return err
 	}
 	wantCode(t, list(w.Unit("gateway", "fake")), codes.OK, "")
@@ -190,7 +190,7 @@ func TestInternalMethods(t *testing.T) {
 	wantCode(t, list(w.Unit("gateway", "identity")), codes.Unauthenticated, apierr.ReasonUnitInvalid)
 	wantCode(t, list(w.Unit("stranger", "fake")), codes.Unauthenticated, apierr.ReasonUnitInvalid)
 	wantCode(t, list(w.Conn), codes.Unauthenticated, apierr.ReasonTokenMissing)
-	_, err := identityv1.NewSigningKeyServiceClient(w.Conn).ListSigningKeys(w.User("good"), &identityv1.ListSigningKeysRequest{})
+	_, err := brmv1.NewPlaceServiceClient(w.Conn).GetPlace(w.User("good"), &brmv1.GetPlaceRequest{FolderId: "any"})
 	wantCode(t, err, codes.PermissionDenied, apierr.ReasonUnitNotAdmitted)
 }
 

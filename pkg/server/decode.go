@@ -24,8 +24,12 @@ func newCodec() codec { return codec{encoding.GetCodecV2(encodingproto.Name)} }
 
 // Unmarshal decodes into a message, or into a request that takes what is wrong.
 func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
-	if f, ok := v.(*frame); ok {
-		f.data = data.Materialize()
+	switch into := v.(type) {
+	case *fastCall:
+		into.take(data)
+		return nil
+	case *frame:
+		into.data = data.Materialize()
 		return nil
 	}
 	r, ok := v.(*request)
@@ -54,6 +58,9 @@ func (r *request) message(into any) error {
 	return r.err
 }
 
+// methodHandler is what grpc calls for a method.
+type methodHandler = func(srv any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error)
+
 // decoding returns a service whose methods answer INVALID_ARGUMENT to bytes that are
 // no request of theirs. The interceptor does not see such a call, so it ends here,
 // with all that the chain does at the end of a call.
@@ -61,20 +68,21 @@ func (c *chain) decoding(desc *grpc.ServiceDesc) *grpc.ServiceDesc {
 	d := *desc
 	d.Methods = make([]grpc.MethodDesc, len(desc.Methods))
 	for i, m := range desc.Methods {
+		name := "/" + desc.ServiceName + "/" + m.MethodName
 		d.Methods[i] = grpc.MethodDesc{
 			MethodName: m.MethodName,
-			Handler: func(srv any, ctx context.Context, decode func(any) error, chain grpc.UnaryServerInterceptor) (any, error) {
+			Handler: c.fast(name, func(srv any, ctx context.Context, decode func(any) error, chain grpc.UnaryServerInterceptor) (any, error) {
 				r := &request{decode: decode}
 				resp, err := m.Handler(srv, ctx, r.message, chain)
 				if r.err == nil {
 					return resp, err
 				}
-				k, err := c.begin(ctx, "/"+desc.ServiceName+"/"+m.MethodName)
+				k, err := c.begin(ctx, name)
 				if err != nil {
 					return nil, err
 				}
 				return nil, c.end(ctx, k, r.err)
-			},
+			}),
 		}
 	}
 	return &d

@@ -20,6 +20,8 @@ import (
 
 	"github.com/bindery-iam/bindery/pkg/authz"
 	"github.com/bindery-iam/bindery/pkg/operation"
+	"github.com/bindery-iam/bindery/pkg/quota"
+	quotav1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/quota/v1"
 	operationpb "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/operation"
 )
 
@@ -30,9 +32,18 @@ const (
 	maxPeerAnswer = 64 << 20
 	maxHeaders    = 16 << 10 // bytes of a request's metadata
 	maxStreams    = 1000     // calls at once over one connection
+	// streamWindow and connWindow are the bytes of requests that may be on their way in, of
+	// one call and over one connection. They are fixed: to find out what a connection could
+	// take, grpc would ping the caller again and again while it makes calls, which costs
+	// small calls more than any window gives them.
+	streamWindow = 256 << 10
+	connWindow   = 1 << 20
 	// minPing allows the pings of the official clients, every 30 seconds and from
 	// terraform's newer half too, also without calls.
 	minPing = 10 * time.Second
+	// streamWorkers are the goroutines for each processor that wait for calls: one that
+	// has answered a call has the stack for the next. Calls beyond them get new ones.
+	streamWorkers = 32
 	// maxIdle ends a connection that had no call for so long, in good order.
 	maxIdle = 15 * time.Minute
 )
@@ -49,7 +60,11 @@ func (p *Process) servers(auth authenticator) error {
 	if err != nil {
 		return err
 	}
-	public = append(public, ops...)
+	usage, err := p.usageService()
+	if err != nil {
+		return err
+	}
+	public = append(append(public, ops...), usage, p.trailService())
 	if err := errors.Join(p.once(public), p.once(operator)); err != nil {
 		return err
 	}
@@ -111,14 +126,17 @@ func (p *Process) newServer(services []service, auth authenticator, m *metrics, 
 		grpc.Creds(at.creds),
 		grpc.UnaryInterceptor(c.unary),
 		grpc.StreamInterceptor(c.stream),
+		grpc.InTapHandle(c.early),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPing, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: maxIdle, Time: 2 * time.Minute, Timeout: 20 * time.Second}),
 		grpc.ForceServerCodecV2(newCodec()),
 		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.MaxHeaderListSize(maxHeaders),
 		grpc.MaxConcurrentStreams(maxStreams),
+		grpc.StaticStreamWindowSize(streamWindow),
+		grpc.StaticConnWindowSize(connWindow),
 		grpc.ConnectionTimeout(handshakeTimeout),
-		grpc.NumStreamWorkers(uint32(4 * runtime.GOMAXPROCS(0))), //nolint:gosec // a small number
+		grpc.NumStreamWorkers(uint32(streamWorkers * runtime.GOMAXPROCS(0))), //nolint:gosec // a small number
 	}
 	opts = append(opts, p.tracing().server()...)
 	if at.router != nil {
@@ -163,7 +181,11 @@ func (p *Process) fill(c *chain, s *grpc.Server, m *metrics) error {
 			if err != nil {
 				return err
 			}
+			if owner.fast[full] != nil && !table.Method(full).Admits("iam_token") {
+				return fmt.Errorf("%s: has a fast path, and its rule does not admit every request with an iam_token", full)
+			}
 			c.methods[full] = &method{
+				fast: owner.fast[full],
 				name: full, rule: table.Method(full), decider: owner.decider, keyed: owner.keyed.keyedBy(full, md),
 				quiet: owner.quiet, limit: c.limit.limitOf(owner), metrics: m.method(full),
 			}
@@ -176,6 +198,7 @@ func (p *Process) fill(c *chain, s *grpc.Server, m *metrics) error {
 type owner struct {
 	decider authz.Decider
 	keyed   *keyed
+	fast    map[string]Fast
 	quiet   bool
 	never   bool // refused for want of room
 }
@@ -194,7 +217,7 @@ func (p *Process) owners() (map[string]owner, error) {
 		}
 		for _, svc := range slices.Concat(u.services, u.opService) {
 			name := svc.desc.ServiceName
-			out[name] = owner{decider: u.Decider, keyed: writes, quiet: slices.Contains(u.Quiet, name)}
+			out[name] = owner{decider: u.Decider, keyed: writes, fast: u.Fast, quiet: slices.Contains(u.Quiet, name)}
 		}
 	}
 	return out, nil
@@ -234,6 +257,21 @@ func (p *Process) openPorts() error {
 	}
 	p.ops, err = p.openOps()
 	return err
+}
+
+// usageService returns the one UsageService of the process, over the quotas that
+// its units own.
+func (p *Process) usageService() (service, error) {
+	all := make(map[string]quota.Usage)
+	for _, u := range p.units {
+		for quotaID, count := range u.Usage {
+			if all[quotaID] != nil {
+				return service{}, fmt.Errorf("unit %s: counts quota %s of another unit", u.Name, quotaID)
+			}
+			all[quotaID] = count
+		}
+	}
+	return service{&quotav1.UsageService_ServiceDesc, &quota.Usages{By: all}}, nil
 }
 
 // operationService returns the one OperationService of the process, over the

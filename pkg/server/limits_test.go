@@ -219,6 +219,58 @@ func (c rawConn) halfSent(t *testing.T, stream uint32) {
 	}
 }
 
+// A call that comes while too many are under way is refused by its headers: it need
+// not send its message.
+func TestOverloadIsShedBeforeTheMessage(t *testing.T) {
+	w := start(t, func(o *server.Options) { o.MaxCalls = 1 })
+	var slow sync.WaitGroup
+	slow.Go(func() {
+		if err := w.get(w.User("good"), "slow"); err != nil {
+			t.Errorf("a call that was let in: %v", err)
+		}
+	})
+	<-w.entered
+	c := w.raw(t)
+	c.halfSent(t, 1)
+	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second)) // a TCP connection takes one
+	c.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+	for {
+		frame, err := c.ReadFrame()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if headers, ok := frame.(*http2.MetaHeadersFrame); ok {
+			status := ""
+			for _, f := range headers.RegularFields() {
+				if f.Name == "grpc-status" {
+					status = f.Value
+				}
+			}
+			if status != "14" || !headers.StreamEnded() {
+				t.Errorf("refused by %v", headers.Fields)
+			}
+			break
+		}
+	}
+	err := w.get(with(w.User("good"), idHeader, "r-7"), "u")
+	wantCode(t, err, codes.Unavailable, apierr.ReasonOverloaded)
+	var named string
+	for _, d := range status.Convert(err).Details() {
+		if info, ok := d.(*errdetails.RequestInfo); ok {
+			named = info.GetRequestId()
+		}
+	}
+	if named != "r-7" {
+		t.Errorf("the refusal is of request %q", named)
+	}
+	close(w.release)
+	slow.Wait()
+	if _, body := fetch(t, w, "/metrics"); !strings.Contains(body, "bindery_rpc_shed_total 2") ||
+		!strings.Contains(body, `bindery_rpc_total{code="Unavailable",method="/yandex.cloud.iam.v1.UserAccountService/Get"} 2`) {
+		t.Error("not counted")
+	}
+}
+
 func TestHalfSentBodiesHoldNobody(t *testing.T) {
 	w := start(t, func(o *server.Options) { o.MaxCalls = 4 })
 	c := w.raw(t)

@@ -33,7 +33,7 @@ var ErrNoOperator = errors.New("no running bindery serves this data directory")
 
 // DialOperator connects to the process that serves a data directory;
 // ErrNoOperator when there is none.
-func DialOperator(dataDir string) (*grpc.ClientConn, error) {
+func DialOperator(dataDir string, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
 	path, err := operatorPath(dataDir)
 	if err != nil {
 		return nil, err
@@ -43,12 +43,12 @@ func DialOperator(dataDir string) (*grpc.ClientConn, error) {
 		return nil, fmt.Errorf("%w: %w", ErrNoOperator, err)
 	}
 	_ = probe.Close() // it was only to tell a live socket from a stale one
-	return grpc.NewClient("passthrough:///bindery-operator",
+	return grpc.NewClient("passthrough:///bindery-operator", append(opts,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithNoProxy(),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", path)
-		}))
+		}))...)
 }
 
 // operatorPath returns the path of the socket that was made last.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/bindery-iam/bindery/pkg/authn"
 	"github.com/bindery-iam/bindery/pkg/authz"
+	"github.com/bindery-iam/bindery/pkg/secret"
 	"github.com/bindery-iam/bindery/pkg/sqldb"
 )
 
@@ -25,7 +26,7 @@ type Options struct {
 	Catalog authz.Catalog
 	Log     *zap.Logger
 	Metrics *prometheus.Registry
-	Now     func() time.Time // nil means time.Now
+	Now     func() time.Time // nil means time.Now, and the clock of a database where that is what counts
 
 	// DB returns the database of a unit that has migrations. The process does not
 	// close it.
@@ -53,9 +54,10 @@ type Options struct {
 	// AllowPlaintext accepts h2c and plain HTTP from other machines.
 	AllowPlaintext bool
 
-	// Peers are host:port of units that run elsewhere, by name. They are dialed by
-	// TLS; in plaintext when TLS.CA is not given and they are on loopback or
-	// AllowPlaintext is set. A name with several addresses is several replicas.
+	// Peers are where units run that are elsewhere, by name: host:port, or several of
+	// them with commas between, which are replicas and take turns, as do the
+	// addresses of a name that has several. They are dialed by TLS; in plaintext
+	// when TLS.CA is not given and all are on loopback or AllowPlaintext is set.
 	Peers map[string]string
 	// UnitKey signs for the units of this process; nil means a new one, which only
 	// this process trusts, and is refused beside Peers.
@@ -63,13 +65,20 @@ type Options struct {
 	// TrustedUnits are the public keys of units that run elsewhere, by name.
 	TrustedUnits map[string]ed25519.PublicKey
 
+	// Sealer seals the secrets of units (Unit.Seals); nil when none of them does.
+	Sealer *secret.Sealer
+
 	// Keys reads the keys that sign IAM tokens; nil means the SigningKeyService of
 	// the unit identity.
 	Keys authn.KeySource
 
 	// MaxCalls bounds the calls under way at once over the public port; those on top
-	// are refused (OVERLOADED), checks only beyond four times as many. 0 means 1024.
+	// are refused (OVERLOADED), checks only beyond four times as many. 0 means 64 for
+	// each processor, and 128 at least.
 	MaxCalls int
+
+	// AuditRetention is how long audit records are kept; 0 means for ever.
+	AuditRetention time.Duration
 
 	// DrainFor bounds how long calls under way may take after the end was asked
 	// for; 0 means 10 seconds.
@@ -94,6 +103,9 @@ func (o *Options) Validate() error {
 	if o.MaxCalls < 0 {
 		errs = append(errs, fmt.Errorf("options: at most %d calls at once", o.MaxCalls))
 	}
+	if o.AuditRetention < 0 {
+		errs = append(errs, fmt.Errorf("options: audit records kept for %s", o.AuditRetention))
+	}
 	seen := make(map[string]bool)
 	for _, u := range o.Units {
 		switch {
@@ -103,6 +115,8 @@ func (o *Options) Validate() error {
 			errs = append(errs, fmt.Errorf("options: unit %s twice", u.Name))
 		case u.Build == nil:
 			errs = append(errs, fmt.Errorf("options: unit %s cannot be built", u.Name))
+		case u.Seals && o.Sealer == nil:
+			errs = append(errs, fmt.Errorf("options: unit %s seals secrets: give it the seal key (--seal-key FILE)", u.Name))
 		}
 		seen[u.Name] = true
 	}
@@ -121,8 +135,10 @@ func (o *Options) validatePeers() error {
 		if o.here(name) {
 			errs = append(errs, fmt.Errorf("options: unit %s is served here and has the address of a peer", name))
 		}
-		if host, _, err := net.SplitHostPort(o.Peers[name]); err != nil || host == "" {
-			errs = append(errs, fmt.Errorf("options: the address of unit %s, %q, is not HOST:PORT", name, o.Peers[name]))
+		for addr := range strings.SplitSeq(o.Peers[name], ",") {
+			if host, _, err := net.SplitHostPort(addr); err != nil || host == "" {
+				errs = append(errs, fmt.Errorf("options: the address of unit %s, %q, is not HOST:PORT", name, addr))
+			}
 		}
 	}
 	if len(o.Peers) > 0 && o.UnitKey == nil {

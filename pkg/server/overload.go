@@ -1,14 +1,17 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"math"
+	"runtime"
 	"sync/atomic"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/tap"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -17,14 +20,20 @@ import (
 )
 
 const (
-	// defaultMaxCalls is far above what a healthy process has under way at once.
-	defaultMaxCalls = 1024
+	// callsPerProcessor is above what a healthy process has under way at once, and so
+	// few that a refusal does not wait long behind them for a processor; leastMaxCalls
+	// leaves room on a small machine for calls that wait for a database.
+	callsPerProcessor = 64
+	leastMaxCalls     = 128
 	// checksOverCalls is how many times more calls there may be under way before
 	// checks are refused as well: everybody waits for them.
 	checksOverCalls = 4
 	// retryAfter is when a refused caller may come again.
 	retryAfter = time.Second
 )
+
+// defaultMaxCalls is how many calls a port has under way at once unless told.
+func defaultMaxCalls() int { return max(leastMaxCalls, callsPerProcessor*runtime.GOMAXPROCS(0)) }
 
 // limiter bounds the calls that a port has under way at once. What comes on top is
 // refused before any work, so that what was begun is finished in time. The units' own
@@ -70,6 +79,29 @@ func (c *chain) room(ctx context.Context, limit int64) bool {
 	}
 	_, err := c.auth.units.Verify(statement[0])
 	return err == nil && c.limit.enter(math.MaxInt64)
+}
+
+// early refuses a call as soon as its headers are there, while too many are under way:
+// it then costs no goroutine, no message and no place in the queue of the scheduler
+// behind the calls that were let in. What it lets pass still has to find room. The id
+// of the request is in the details, if its caller gave one; trailers there are none.
+func (c *chain) early(ctx context.Context, info *tap.Info) (context.Context, error) {
+	m := c.methods[info.FullMethodName]
+	if m == nil && c.router != nil {
+		if to := c.router.methods[info.FullMethodName]; to != nil {
+			m = &to.method
+		}
+	}
+	if m == nil || c.limit.underWay.Load() < cmp.Or(m.limit, c.limit.max) || len(info.Header[authn.UnitHeader]) > 0 {
+		return ctx, nil
+	}
+	c.metrics.shed.Inc()
+	m.metrics.observe(errOverloaded.Code, 0)
+	var id string
+	if given := info.Header[headerRequestID]; len(given) == 1 && validRequestID(given[0]) {
+		id = given[0]
+	}
+	return ctx, apierr.Edge(errOverloaded, id).Err()
 }
 
 // errOverloaded says when to come again, both as the message that clients read and

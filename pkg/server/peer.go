@@ -3,8 +3,12 @@ package server
 import (
 	"context"
 	"crypto/ed25519"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
+	"strings"
 	"sync"
 	"time"
 
@@ -16,7 +20,10 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/resolver"
+	"google.golang.org/grpc/resolver/manual"
 
+	"github.com/bindery-iam/bindery/pkg/access"
 	"github.com/bindery-iam/bindery/pkg/apierr"
 	"github.com/bindery-iam/bindery/pkg/authn"
 	"github.com/bindery-iam/bindery/pkg/log"
@@ -54,6 +61,49 @@ type place struct {
 	target string
 	creds  credentials.TransportCredentials
 	remote bool // in another process
+
+	replicas []resolver.Address // where it is, in another process
+}
+
+// elsewhere is the place of a unit at host:port, or at several of them with commas
+// between.
+func elsewhere(addrs string, cas *x509.CertPool, allowPlaintext bool) (place, error) {
+	at := place{remote: true}
+	loopback := true
+	all := strings.Split(addrs, ",")
+	for _, addr := range all {
+		host, _, err := net.SplitHostPort(addr)
+		if err != nil {
+			return place{}, fmt.Errorf("address of a unit: %w", err)
+		}
+		ip := net.ParseIP(host)
+		local := host == "localhost" || ip != nil && ip.IsLoopback()
+		loopback = loopback && local
+		at.replicas = append(at.replicas, resolver.Address{Addr: addr, ServerName: host})
+	}
+	switch {
+	case len(all) > 1:
+		at.target = replicasScheme + ":///" + all[0]
+	case loopback:
+		at.target = "passthrough:///" + addrs // whichever of its addresses answers, not all of them
+	default:
+		at.target = "dns:///" + addrs
+	}
+	at.creds = credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS12, RootCAs: cas})
+	if cas == nil && (loopback || allowPlaintext) {
+		at.creds = loopbackCreds()
+	}
+	return at, nil
+}
+
+// replicasScheme is the scheme of a target that is a list of addresses.
+const replicasScheme = "replicas"
+
+// list hands the addresses of a place to gRPC.
+func (p place) list() resolver.Builder {
+	b := manual.NewBuilderWithScheme(replicasScheme)
+	b.InitialState(resolver.State{Addresses: p.replicas})
+	return b
 }
 
 // peers makes the connections between the units of a process and to those of
@@ -112,7 +162,11 @@ func (p *peers) dial(from, to string) (*grpc.ClientConn, error) {
 			grpc.WithChainUnaryInterceptor(forwardUnary, within(to)),
 			grpc.WithChainStreamInterceptor(forwardStream))
 	}
+	if to == accessBindings {
+		opts = append(opts, grpc.WithChainUnaryInterceptor(access.NoteUnary))
+	}
 	if at.remote {
+		opts = append(opts, grpc.WithResolvers(at.list()))
 		opts = append(opts, remoteOptions(to, retries)...)
 	} else {
 		opts = append(opts, grpc.WithDefaultServiceConfig(fmt.Sprintf(`{"methodConfig": [%s]}`, retries)))

@@ -23,7 +23,7 @@ import (
 	"github.com/bindery-iam/bindery/pkg/server/servertest"
 	"github.com/bindery-iam/bindery/pkg/sqldb"
 	"github.com/bindery-iam/bindery/pkg/sqldb/sqldbtest"
-	identityv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/identity/v1"
+	brmv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/resourcemanager/v1"
 	iamv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/iam/v1"
 )
 
@@ -37,6 +37,17 @@ type two struct {
 	issuer  *authn.Issuer
 }
 
+// freeAddress returns an address that is known before anybody listens.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
 func newTwo(t *testing.T) *two {
 	t.Helper()
 	_, unit, err := ed25519.GenerateKey(rand.Reader)
@@ -47,13 +58,8 @@ func newTwo(t *testing.T) *two {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0") // an address that is known before anybody listens
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
 	return &two{
-		t: t, address: l.Addr().String(), key: unit,
+		t: t, address: freeAddress(t), key: unit,
 		keys: authn.KeySourceFunc(func(context.Context) ([]authn.Key, error) {
 			return []authn.Key{{ID: "two", Public: public, Epoch: 1}}, nil
 		}),
@@ -197,7 +203,7 @@ func TestUnitStatementsAreForOneAudience(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			conn := owner.Dial(grpc.WithTransportCredentials(insecure.NewCredentials()),
 				grpc.WithPerRPCCredentials(authn.NewUnitSigner(tt.unit, tt.audience, tt.key, time.Now)))
-			_, err := identityv1.NewSigningKeyServiceClient(conn).ListSigningKeys(t.Context(), &identityv1.ListSigningKeysRequest{})
+			_, err := brmv1.NewPlaceServiceClient(conn).GetPlace(t.Context(), &brmv1.GetPlaceRequest{FolderId: "any"})
 			wantCode(t, err, tt.code, tt.reason)
 		})
 	}
@@ -290,4 +296,35 @@ func TestPeersThatCannotBe(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Replicas of a unit take turns; one that is away is left out.
+func TestPeerReplicas(t *testing.T) {
+	w := newTwo(t)
+	first, one := w.owner(), w.address
+	w.address = freeAddress(t)
+	second, two := w.owner(), w.address
+	p := w.other(w.caller(), func(o *server.Options) {
+		o.Peers["fake"] = one + "," + freeAddress(t) + "," + two
+	})
+	if err := p.WaitReady(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(30 * time.Second); first.seen.Load() == nil || second.seen.Load() == nil; {
+		wantCode(t, w.viaPeer(p), codes.OK, "")
+		if time.Now().After(deadline) {
+			t.Fatalf("the first was asked: %t, the second: %t", first.seen.Load() != nil, second.seen.Load() != nil)
+		}
+	}
+}
+
+// The certificate of each replica is checked for the host by which it is named.
+func TestPeerReplicasByTLS(t *testing.T) {
+	w := newTwo(t)
+	owner := w.owner()
+	p := w.other(w.caller(), func(o *server.Options) {
+		o.TLS.CA = server.CAPath(owner.DataDir)
+		o.Peers["fake"] = strings.Replace(w.address, "127.0.0.1", "localhost", 1) + "," + w.address
+	})
+	wantCode(t, w.viaPeer(p), codes.OK, "")
 }

@@ -20,7 +20,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/health"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
@@ -28,7 +27,6 @@ import (
 	"github.com/bindery-iam/bindery/pkg/authn"
 	"github.com/bindery-iam/bindery/pkg/authz"
 	"github.com/bindery-iam/bindery/pkg/sqldb"
-	identityv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/identity/v1"
 )
 
 // Process is units built and ready to serve. It is made by New, serves in Run and
@@ -43,6 +41,8 @@ type Process struct {
 	health *health.Server
 	tls    *tls.Config
 	cas    *x509.CertPool // of peers; nil means those of the system
+
+	given bool // the time is, by the options
 
 	met atomic.Bool // the units elsewhere have been reached once
 
@@ -82,13 +82,14 @@ func (r recorder) RegisterService(desc *grpc.ServiceDesc, impl any) {
 // register, and takes the addresses. It fails with what is wrong; then nothing is
 // left open.
 func New(ctx context.Context, opts Options) (*Process, error) {
+	given := opts.Now != nil
 	opts.Now = cmpFunc(opts.Now, time.Now)
 	opts.DrainFor = cmp.Or(opts.DrainFor, 10*time.Second)
-	opts.MaxCalls = cmp.Or(opts.MaxCalls, defaultMaxCalls)
+	opts.MaxCalls = cmp.Or(opts.MaxCalls, defaultMaxCalls())
 	if err := opts.Validate(); err != nil {
 		return nil, err
 	}
-	p := &Process{opts: opts, health: health.NewServer()}
+	p := &Process{opts: opts, given: given, health: health.NewServer()}
 	if err := p.build(ctx); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
@@ -169,16 +170,7 @@ func (p *Process) keySource() authn.KeySource {
 		return p.opts.Keys
 	}
 	return authn.KeySourceFunc(func(ctx context.Context) ([]authn.Key, error) {
-		conn := p.peers.conn(p.opts.Units[0].Name, identity)
-		resp, err := identityv1.NewSigningKeyServiceClient(asUnitConn{conn}).ListSigningKeys(ctx, &identityv1.ListSigningKeysRequest{})
-		if err != nil {
-			return nil, err
-		}
-		keys := make([]authn.Key, len(resp.GetKeys()))
-		for i, k := range resp.GetKeys() {
-			keys[i] = authn.Key{ID: k.GetId(), Public: k.GetPublicKey(), Epoch: resp.GetEpoch()}
-		}
-		return keys, nil
+		return authn.KeysOver(asUnitConn{p.peers.conn(p.opts.Units[0].Name, identity)}).SigningKeys(ctx)
 	})
 }
 
@@ -193,9 +185,12 @@ func (p *Process) buildUnit(ctx context.Context, u Unit) error {
 		DB:      db,
 		DataDir: p.opts.DataDir,
 		Now:     p.opts.Now,
+		Given:   p.given,
 		Catalog: p.opts.Catalog,
 		Tokens:  p.tokens,
+		Sealer:  p.opts.Sealer,
 		Peer:    func(to string) grpc.ClientConnInterface { return p.peers.conn(u.Name, to) },
+		Has:     func(unit string) bool { return p.opts.here(unit) || p.opts.Peers[unit] != "" },
 		Door:    p.door,
 		Address: p.advertised,
 	})
@@ -236,24 +231,11 @@ func (p *Process) place(unit string) (place, error) {
 	if p.opts.here(unit) {
 		return place{target: "passthrough:///" + p.innerListen.Addr().String(), creds: loopbackCreds()}, nil
 	}
-	addr, ok := p.opts.Peers[unit]
+	addrs, ok := p.opts.Peers[unit]
 	if !ok {
 		return place{}, fmt.Errorf("unit %s is not in this process and has no address", unit)
 	}
-	host, _, err := net.SplitHostPort(addr)
-	if err != nil {
-		return place{}, fmt.Errorf("address of unit %s: %w", unit, err)
-	}
-	at := place{target: "dns:///" + addr, creds: credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS12, RootCAs: p.cas}), remote: true}
-	ip := net.ParseIP(host)
-	loopback := host == "localhost" || ip != nil && ip.IsLoopback()
-	if loopback {
-		at.target = "passthrough:///" + addr // whichever of its addresses answers, not all of them
-	}
-	if p.cas == nil && (loopback || p.opts.AllowPlaintext) {
-		at.creds = loopbackCreds()
-	}
-	return at, nil
+	return elsewhere(addrs, p.cas, p.opts.AllowPlaintext)
 }
 
 // Addr is the address of the gRPC port.

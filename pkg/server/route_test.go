@@ -26,6 +26,7 @@ import (
 	"github.com/bindery-iam/bindery/pkg/sqldb"
 	"github.com/bindery-iam/bindery/pkg/sqldb/sqldbtest"
 	identityv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/identity/v1"
+	brmv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/resourcemanager/v1"
 	iamv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/iam/v1"
 )
 
@@ -33,7 +34,7 @@ import (
 func fakeRoutes() *server.Routes {
 	return &server.Routes{Services: map[string]string{
 		"bindery.access.v1.AccessBindingService":           "fake",
-		"bindery.identity.v1.SigningKeyService":            "fake", // for units alone
+		"bindery.resourcemanager.v1.PlaceService":          "fake", // for units alone
 		"yandex.cloud.iam.v1.IamTokenService":              "fake",
 		"yandex.cloud.iam.v1.UserAccountService":           "fake",
 		"yandex.cloud.priv.accessservice.v2.AccessService": "fake",
@@ -145,7 +146,7 @@ func TestNotRouted(t *testing.T) {
 	w, owner, p := atEdge(t)
 	ctx, conn := w.user(p)
 	for _, name := range []string{
-		identityv1.SigningKeyService_ListSigningKeys_FullMethodName,
+		brmv1.PlaceService_GetPlace_FullMethodName,
 		identityv1.OperatorService_RotateSigningKey_FullMethodName,
 		"/yandex.cloud.iam.v1.UserAccountService/Nothing",
 		"/no.such.Service/Get",
@@ -240,7 +241,7 @@ func TestRoutesAreWhole(t *testing.T) {
 	withOperations := unitOf("fake", server.Parts{Register: nothing, Decider: decider{}, Operations: operation.NewStore(db, "fake", "abc", time.Now)})
 	less := fakeRoutes()
 	delete(less.Services, "yandex.cloud.iam.v1.UserAccountService")
-	delete(less.Services, "bindery.identity.v1.SigningKeyService") // which nobody's call may reach
+	delete(less.Services, "bindery.resourcemanager.v1.PlaceService") // which nobody's call may reach
 	elsewhere := fakeRoutes()
 	elsewhere.Services["yandex.cloud.iam.v1.UserAccountService"] = "other"
 	unknown := fakeRoutes()
@@ -320,7 +321,7 @@ func TestOverloadSparesUnits(t *testing.T) {
 	slow := w.call(t, "slow")
 	<-w.entered
 	list := func(conn *grpc.ClientConn) error {
-		_, err := identityv1.NewSigningKeyServiceClient(conn).ListSigningKeys(t.Context(), &identityv1.ListSigningKeysRequest{})
+		_, err := brmv1.NewPlaceServiceClient(conn).GetPlace(t.Context(), &brmv1.GetPlaceRequest{FolderId: "any"})
 		return err
 	}
 	if err := list(w.Unit("test", "fake")); err != nil {

@@ -48,6 +48,7 @@ func (p *Process) Run(ctx context.Context) error {
 		})
 	}
 	g.Go(func() error { p.watchHealth(failed); return nil })
+	g.Go(func() error { p.sweepTrails(failed); return nil })
 
 	select {
 	case <-ctx.Done():
@@ -68,6 +69,11 @@ func (p *Process) unswept(u builtUnit) func(error) {
 // drain ends in the order in which calls depend on each other.
 func (p *Process) drain(ctx context.Context, stopWork func()) {
 	p.health.Shutdown()
+	for _, u := range p.units {
+		if u.Drain != nil {
+			u.Drain()
+		}
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.opts.DrainFor)
 	defer cancel()
 	p.http.shutdown(ctx)

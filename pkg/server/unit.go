@@ -13,6 +13,8 @@ import (
 	"github.com/bindery-iam/bindery/pkg/authz"
 	"github.com/bindery-iam/bindery/pkg/idempotency"
 	"github.com/bindery-iam/bindery/pkg/operation"
+	"github.com/bindery-iam/bindery/pkg/quota"
+	"github.com/bindery-iam/bindery/pkg/secret"
 	"github.com/bindery-iam/bindery/pkg/sqldb"
 )
 
@@ -30,25 +32,35 @@ type Unit struct {
 	// them once.
 	Needs []string
 
+	// Seals: the unit keeps sealed secrets in its tables, and cannot be served
+	// without Options.Sealer.
+	Seals bool
+
 	// Build makes the unit. It must not call a peer: nothing is served yet.
 	Build func(ctx context.Context, base Base) (*Parts, error)
 }
 
 // Base is what a process gives a unit. Every field is set, but for DB of a unit
-// without migrations.
+// without migrations and Sealer of one that does not seal.
 type Base struct {
 	Log     *zap.Logger           // named after the unit
 	Metrics prometheus.Registerer // labels each metric with unit="…"
 	DB      *sqldb.DB             // the unit's schema, or the file that all units share
 	DataDir string                // for files that the unit keeps
 	Now     func() time.Time
+	Given   bool // Now is the one of Options, which stands for the clocks of databases too
 	Catalog authz.Catalog
 	Tokens  *authn.Verifier // verifies IAM tokens that come inside a request
+	Sealer  *secret.Sealer  // seals secrets by keys that are not in the database
 
 	// Peer returns the connection to another unit, made at first use. Each call
 	// carries this unit's credential, the id of the request under way and the
 	// caller's token, unless the context was made by AsUnit.
 	Peer func(unit string) grpc.ClientConnInterface
+
+	// Has reports whether a unit is in this process or has an address. Of those in
+	// Unit.Needs it is known; of those that this unit only tells things to it is not.
+	Has func(unit string) bool
 
 	// Door is the connection that anybody could make: to the process's own public
 	// port, without any credential, carrying only what the caller puts into the
@@ -80,6 +92,14 @@ type Parts struct {
 	// response headers: the check, which others call on each request of theirs.
 	Quiet []string
 
+	// Fast are the fast paths of methods, by full name. The rule of such a method must
+	// admit every request that carries an iam_token.
+	Fast map[string]Fast
+
+	// Usage counts what resources use of the quotas that the unit owns, by the id of
+	// the quota. The UsageService of the process answers for those of all units.
+	Usage map[string]quota.Usage
+
 	// Operations are the unit's long-running operations. The OperationService of
 	// the process answers for those of all units, by the prefix of the id.
 	Operations *operation.Store
@@ -108,6 +128,9 @@ type Parts struct {
 	// process.
 	Run func(ctx context.Context) error
 
+	// Drain ends calls that have no end of their own, such as streams of changes. It is
+	// called when the process begins to end, before the calls under way are waited for.
+	Drain func()
 	// Close frees what Build acquired, after the last request.
 	Close func() error
 }

@@ -26,6 +26,7 @@ import (
 	"github.com/bindery-iam/bindery/pkg/sqldb/sqldbtest"
 	accessv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/access/v1"
 	identityv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/identity/v1"
+	brmv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/resourcemanager/v1"
 	iamv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/iam/v1"
 	accessservicev2 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/priv/accessservice/v2"
 )
@@ -67,7 +68,7 @@ func (decider) AuthorizeEach(context.Context, authn.Principal, string, []authz.R
 type fake struct {
 	iamv1.UnimplementedUserAccountServiceServer
 	iamv1.UnimplementedIamTokenServiceServer
-	identityv1.UnimplementedSigningKeyServiceServer
+	brmv1.UnimplementedPlaceServiceServer
 	accessv1.UnimplementedAccessBindingServiceServer
 	accessservicev2.UnimplementedAccessServiceServer
 	identityv1.UnimplementedOperatorServiceServer
@@ -117,13 +118,13 @@ func (f *fake) Get(ctx context.Context, req *iamv1.GetUserAccountRequest) (*iamv
 		}
 		fallthrough
 	case "peer": // what a call to another unit carries
-		_, err := identityv1.NewSigningKeyServiceClient(f.base.Peer("fake")).ListSigningKeys(ctx, &identityv1.ListSigningKeysRequest{})
+		_, err := brmv1.NewPlaceServiceClient(f.base.Peer("fake")).GetPlace(ctx, &brmv1.GetPlaceRequest{FolderId: "any"})
 		return &iamv1.UserAccount{}, apierr.FromRPC(err)
 	case "peer as unit":
-		_, err := identityv1.NewSigningKeyServiceClient(f.base.Peer("fake")).ListSigningKeys(server.AsUnit(ctx), &identityv1.ListSigningKeysRequest{})
+		_, err := brmv1.NewPlaceServiceClient(f.base.Peer("fake")).GetPlace(server.AsUnit(ctx), &brmv1.GetPlaceRequest{FolderId: "any"})
 		return &iamv1.UserAccount{}, apierr.FromRPC(err)
 	case "peer nowhere":
-		_, err := identityv1.NewSigningKeyServiceClient(f.base.Peer("nowhere")).ListSigningKeys(ctx, &identityv1.ListSigningKeysRequest{})
+		_, err := brmv1.NewPlaceServiceClient(f.base.Peer("nowhere")).GetPlace(ctx, &brmv1.GetPlaceRequest{FolderId: "any"})
 		return nil, apierr.FromRPC(err)
 	}
 	return &iamv1.UserAccount{Id: req.GetUserAccountId()}, nil
@@ -135,10 +136,10 @@ func (f *fake) Create(ctx context.Context, _ *iamv1.CreateIamTokenRequest) (*iam
 	return &iamv1.CreateIamTokenResponse{IamToken: "t1.secret.secret"}, nil
 }
 
-// ListSigningKeys is the internal method.
-func (f *fake) ListSigningKeys(ctx context.Context, _ *identityv1.ListSigningKeysRequest) (*identityv1.ListSigningKeysResponse, error) {
+// GetPlace is the internal method.
+func (f *fake) GetPlace(ctx context.Context, _ *brmv1.GetPlaceRequest) (*brmv1.GetPlaceResponse, error) {
 	f.note(ctx)
-	return &identityv1.ListSigningKeysResponse{}, nil
+	return &brmv1.GetPlaceResponse{}, nil
 }
 
 // ListAccessBindings is the method with a check.
@@ -171,7 +172,7 @@ func (f *fake) unit() server.Unit {
 			Register: func(s grpc.ServiceRegistrar) {
 				iamv1.RegisterUserAccountServiceServer(s, f)
 				iamv1.RegisterIamTokenServiceServer(s, f)
-				identityv1.RegisterSigningKeyServiceServer(s, f)
+				brmv1.RegisterPlaceServiceServer(s, f)
 				accessv1.RegisterAccessBindingServiceServer(s, f)
 				accessservicev2.RegisterAccessServiceServer(s, f)
 			},

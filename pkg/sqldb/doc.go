@@ -22,7 +22,6 @@
 // text from outside passes CheckText; columns that are compared or ordered are
 // declared {{text}}, which compares byte by byte.
 //
-// Statements carry no request id: a comment would make each a text of its own, and
-// pgx keeps prepared statements by their text. The audit record and the log line of a
-// write have the id, and the time under which PostgreSQL's own log has the statement.
+// On PostgreSQL a transaction carries the id of its request, as a comment on its
+// BEGIN and COMMIT.
 package sqldb

@@ -28,6 +28,7 @@ import (
 //	{{blob}}      bytes                                        BLOB            BYTEA
 //	{{identity}}  a number the database counts up, never again INTEGER PRIMARY KEY AUTOINCREMENT
 //	                                                           BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY
+//	{{jsonb}}     after a text: it is JSON, for -> and ->>     (nothing)       ::JSONB
 //	{{strict}}    end of CREATE TABLE (…)                      STRICT          (nothing)
 //
 // On SQLite BIGINT and BOOLEAN are replaced by INTEGER, since STRICT knows no
@@ -213,11 +214,12 @@ func (m Migrations) load(engine Engine) ([]string, error) {
 func expand(engine Engine, unit, text string) string {
 	words := []string{
 		"{{unit}}", unit, "{{text}}", "TEXT", "{{blob}}", "BLOB", "BIGINT", "INTEGER", "BOOLEAN", "INTEGER", "{{strict}}", "STRICT",
+		"{{jsonb}}", "",
 		"{{identity}}", "INTEGER PRIMARY KEY AUTOINCREMENT",
 	}
 	if engine == PostgreSQL {
 		words = []string{
-			"{{unit}}", unit, "{{text}}", `TEXT COLLATE "C"`, "{{blob}}", "BYTEA", "{{strict}}", "",
+			"{{unit}}", unit, "{{text}}", `TEXT COLLATE "C"`, "{{blob}}", "BYTEA", "{{strict}}", "", "{{jsonb}}", "::JSONB",
 			"{{identity}}", "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"time"
 
@@ -44,6 +45,11 @@ type Config struct {
 	// ReadOnly opens a database that is there, to read from it beside the process
 	// that writes: a SQLite file is not locked. Every write fails.
 	ReadOnly bool
+
+	// Abandon is how long a client may be silent in a transaction before PostgreSQL ends
+	// it, so that what it has locked is free again: of a machine that is lost without a
+	// word, whose connection the server takes for good. 0 means for ever.
+	Abandon time.Duration
 
 	// NoSync gives up durability for speed, on SQLite. For tests only.
 	NoSync bool
@@ -88,8 +94,14 @@ func open(cfg Config) (*DB, error) {
 	if strings.HasPrefix(cfg.URL, "postgres://") || strings.HasPrefix(cfg.URL, "postgresql://") {
 		return openPostgreSQL(cfg)
 	}
+	if strings.Contains(cfg.URL, "://") || strings.Contains(cfg.URL, "password=") {
+		return nil, errNoURL
+	}
 	return openSQLite(cfg)
 }
+
+// errNoURL refuses what would become the name of a SQLite file. It does not show it.
+var errNoURL = errors.New("the database is named by a URL that begins with postgres:// or postgresql://, or by the path of a SQLite file")
 
 func openPostgreSQL(cfg Config) (*DB, error) {
 	conf, err := pgx.ParseConfig(cfg.URL)
@@ -99,10 +111,13 @@ func openPostgreSQL(cfg Config) (*DB, error) {
 	if cfg.ReadOnly {
 		conf.RuntimeParams["default_transaction_read_only"] = "on"
 	}
+	if cfg.Abandon > 0 {
+		conf.RuntimeParams["idle_in_transaction_session_timeout"] = strconv.FormatInt(cfg.Abandon.Milliseconds(), 10)
+	}
 	if cfg.Schema != "" {
 		conf.RuntimeParams["search_path"] = pgx.Identifier{cfg.Schema}.Sanitize()
 	}
-	pool := stdlib.OpenDB(*conf)
+	pool := sql.OpenDB(commenting{stdlib.GetConnector(*conf)})
 	pool.SetMaxOpenConns(cfg.MaxConns)
 	pool.SetMaxIdleConns(cfg.MaxConns)
 	pool.SetConnMaxIdleTime(5 * time.Minute)
@@ -224,6 +239,15 @@ func (db *DB) Pool() *sql.DB { return db.write }
 func (db *DB) ForUpdate() string {
 	if db.engine == PostgreSQL {
 		return " FOR UPDATE"
+	}
+	return ""
+}
+
+// ForUpdateSkipLocked is ForUpdate, but a row that another transaction has locked is
+// not found.
+func (db *DB) ForUpdateSkipLocked() string {
+	if db.engine == PostgreSQL {
+		return " FOR UPDATE SKIP LOCKED"
 	}
 	return ""
 }

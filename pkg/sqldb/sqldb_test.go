@@ -379,3 +379,62 @@ func TestLock(t *testing.T) {
 		wg.Wait()
 	})
 }
+
+func TestClock(t *testing.T) {
+	forEach(t, func(t *testing.T, db *sqldb.DB) {
+		var micros int64
+		before := time.Now().Truncate(time.Millisecond) // as exact as SQLite is
+		if err := db.QueryRowContext(t.Context(), `SELECT `+db.Clock()).Scan(&micros); err != nil {
+			t.Fatal(err)
+		}
+		if is := sqldb.Time(micros); is.Before(before) || is.After(time.Now()) {
+			t.Errorf("the database says %v, asked at %v", is, before)
+		}
+	})
+}
+
+// A transaction whose client is silent ends by itself, and what it had locked is free. It
+// has made nothing, and is run again when its client goes on.
+func TestAbandonedTransactionsEnd(t *testing.T) {
+	url := sqldbtest.URL(t)
+	open := func(abandon time.Duration) *sqldb.DB {
+		db, err := sqldb.Open(t.Context(), sqldb.Config{URL: url, Abandon: abandon})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = db.Close() })
+		return db
+	}
+	change := func(db *sqldb.DB, statement string, then func()) error {
+		return sqldb.InTx(t.Context(), db, func(ctx context.Context, tx *sql.Tx) error {
+			if _, err := tx.ExecContext(ctx, statement); err != nil {
+				return err
+			}
+			then()
+			_, err := tx.ExecContext(ctx, `UPDATE counts SET n = n + 0`)
+			return err
+		})
+	}
+	silent, other := open(100*time.Millisecond), open(0)
+	for _, statement := range []string{`CREATE TABLE counts (n BIGINT NOT NULL)`, `INSERT INTO counts VALUES (0)`} {
+		if _, err := other.Pool().ExecContext(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	runs := 0
+	err := change(silent, `UPDATE counts SET n = n + 1`, func() {
+		if runs++; runs > 1 {
+			return
+		}
+		if err := change(other, `UPDATE counts SET n = n + 10`, func() {}); err != nil { // waits for the lock
+			t.Error(err)
+		}
+	})
+	if err != nil || runs != 2 {
+		t.Errorf("run %d times: %v", runs, err)
+	}
+	var n int
+	if err := other.QueryRowContext(t.Context(), `SELECT n FROM counts`).Scan(&n); err != nil || n != 11 {
+		t.Errorf("the count is %d, want 11: %v", n, err)
+	}
+}

@@ -41,6 +41,14 @@ func InTx(ctx context.Context, db *DB, fn func(ctx context.Context, tx *sql.Tx) 
 	})
 }
 
+// InBatches is InTx for a transaction whose statements are batches, most of them: on
+// PostgreSQL its BEGIN travels with the first, and its COMMIT with Batch.Commit.
+func InBatches(ctx context.Context, db *DB, fn func(ctx context.Context, tx *sql.Tx) error) error {
+	return InTx(context.WithValue(ctx, batchesKey{}, true), db, fn)
+}
+
+type batchesKey struct{}
+
 // again runs try until it does not ask to be run again, the database has been lost
 // for longer than patience, or ctx ends.
 func again(ctx context.Context, try func() (retry bool, err error)) error {
@@ -102,7 +110,7 @@ func inTx(ctx context.Context, pool *sql.DB, opts *sql.TxOptions, fn func(contex
 			err = errors.Join(err, fmt.Errorf("roll back: %w", rerr))
 		}
 	}()
-	if err := fn(ctx, tx); err != nil {
+	if err := fn(context.WithValue(ctx, connKey{}, conn), tx); err != nil {
 		return err
 	}
 	if err := tx.Commit(); err != nil {
@@ -132,6 +140,18 @@ func Lock(ctx context.Context, db *DB, tx *sql.Tx, name string) error {
 	}
 	if _, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock(hashtextextended($1, 0))`, name); err != nil {
 		return fmt.Errorf("take lock %s: %w", name, err)
+	}
+	return nil
+}
+
+// LockShared is Lock for transactions that need not follow one another, but those that
+// take the lock by Lock.
+func LockShared(ctx context.Context, db *DB, tx *sql.Tx, name string) error {
+	if db.engine == SQLite {
+		return nil
+	}
+	if _, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock_shared(hashtextextended($1, 0))`, name); err != nil {
+		return fmt.Errorf("share lock %s: %w", name, err)
 	}
 	return nil
 }

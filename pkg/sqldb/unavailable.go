@@ -46,6 +46,10 @@ func Outward(ctx context.Context, err error) error {
 	}
 }
 
+// Away reports whether a failure is the database's own and would meet any other
+// transaction as well: it is away, full, busy, or takes no changes.
+func Away(err error) bool { return refusal(err) != nil }
+
 // refusal returns the refusal that stands for a failure of the database, nil for
 // other errors.
 func refusal(err error) *apierr.Error {
@@ -143,3 +147,7 @@ func (e *unknownError) Unwrap() error { return e.err }
 func unsure(err error) bool {
 	return lost(err) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
+
+// Unsure reports whether a transaction of InTx ended with an outcome that is unknown: it
+// was to be committed, and the database did not answer.
+func Unsure(err error) bool { return errors.As(err, new(*unknownError)) }

@@ -93,8 +93,8 @@ func TestStaleConnections(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer killer.Close()
-			if n := len(strs(t, killer, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`)); n != conns {
-				t.Fatalf("%d connections ended, want %d", n, conns)
+			if n := len(strs(t, killer, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`)); n < conns { // others, of the case before, may still be on their way out
+				t.Fatalf("%d connections ended, want %d at least", n, conns)
 			}
 			for range 2 * conns {
 				if err := do(db); err != nil {

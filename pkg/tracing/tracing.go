@@ -37,11 +37,14 @@ type Config struct {
 // without it.
 type Provider struct{ *trace.TracerProvider }
 
+// errEndpoint does not show the URL, which may hold a password.
+var errEndpoint = errors.New("the OTLP endpoint is no URL like http://localhost:4317")
+
 // Start begins to send. A collector that is away is not an error.
 func Start(ctx context.Context, cfg Config) (*Provider, error) {
 	u, err := url.Parse(cfg.Endpoint)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, fmt.Errorf("OTLP endpoint %q is no URL like http://localhost:4317", cfg.Endpoint)
+		return nil, errEndpoint
 	}
 	about, err := resource.New(ctx,
 		resource.WithAttributes(attribute.String("service.name", cfg.Service), attribute.String("service.version", cfg.Version)),

@@ -195,7 +195,7 @@ func TestTokens_TK(t *testing.T) {
 	run(t, []boundary{
 		{"no credentials", &iamv1.CreateIamTokenRequest{}, "identity"},
 		{"jwt of 8000", jwt(8000), ""},
-		{"jwt of 8001", jwt(8001), "jwt"},
+		{"jwt of 8001", jwt(8001), ""}, // for whoever reads it to refuse (SK-3)
 		{"revoke nothing", &iamv1.RevokeIamTokenRequest{}, "iam_token"},
 		{"login of 100", &iamv1.GetUserAccountByLoginRequest{Login: letters(100)}, ""},
 		{"login of 101", &iamv1.GetUserAccountByLoginRequest{Login: letters(101)}, "login"},

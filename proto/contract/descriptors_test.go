@@ -22,12 +22,17 @@ import (
 
 	_ "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/access"
 	"github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/api"
+	_ "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/billing/v1"
 	_ "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/endpoint"
+	_ "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/iam"
 	_ "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/iam/v1"
+	_ "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/iam/v1/awscompatibility"
+	_ "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/oauth"
 	_ "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/operation"
 	_ "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/organizationmanager/v1"
 	_ "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/priv/accessservice/v2"
 	_ "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/quota"
+	_ "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/quotamanager/v1"
 	_ "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/resourcemanager/v1"
 )
 
@@ -37,9 +42,13 @@ var wholePackages = []protoreflect.FullName{
 	"yandex.cloud.access",
 	"yandex.cloud.api",
 	"yandex.cloud.endpoint",
+	"yandex.cloud.iam",
+	"yandex.cloud.iam.v1.awscompatibility",
+	"yandex.cloud.oauth",
 	"yandex.cloud.operation",
 	"yandex.cloud.priv.accessservice.v2",
 	"yandex.cloud.quota",
+	"yandex.cloud.quotamanager.v1",
 	"yandex.cloud.resourcemanager.v1",
 }
 

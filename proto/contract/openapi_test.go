@@ -12,9 +12,15 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 
 	_ "github.com/bindery-iam/bindery/proto/gen/go/bindery/access/v1"
+	_ "github.com/bindery-iam/bindery/proto/gen/go/bindery/audit/v1"
 	authzv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/authz/v1"
 	_ "github.com/bindery-iam/bindery/proto/gen/go/bindery/identity/v1"
+	_ "github.com/bindery-iam/bindery/proto/gen/go/bindery/marketplace/v1"
+	_ "github.com/bindery-iam/bindery/proto/gen/go/bindery/notification/v1"
+	_ "github.com/bindery-iam/bindery/proto/gen/go/bindery/partner/v1"
+	_ "github.com/bindery-iam/bindery/proto/gen/go/bindery/quota/v1"
 	_ "github.com/bindery-iam/bindery/proto/gen/go/bindery/resourcemanager/v1"
+	_ "github.com/bindery-iam/bindery/proto/gen/go/bindery/support/v1"
 )
 
 // TestOpenAPI finds a method that people may call and the document lacks, and one

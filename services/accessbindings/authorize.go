@@ -2,6 +2,7 @@ package accessbindings
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -13,16 +14,19 @@ import (
 	"github.com/bindery-iam/bindery/pkg/checker"
 	"github.com/bindery-iam/bindery/services/accessbindings/rules"
 
+	identityv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/identity/v1"
 	accessservicev2 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/priv/accessservice/v2"
 )
 
 // AccessService is yandex.cloud.priv.accessservice.v2.AccessService, the check
-// that every service asks on each request of its own. It reads the graph alone: no
-// SQL, no lock.
+// that every service asks on each request of its own. For tokens and subjects it
+// reads the graph alone: no SQL, no lock. Keys are proven by the unit identity.
 type AccessService struct {
 	accessservicev2.UnimplementedAccessServiceServer
 	graph  *graph
+	after  func(context.Context) error // waits for the revision that a call carries
 	tokens *authn.Verifier
+	keys   identityv1.CredentialServiceClient
 	now    func() time.Time
 }
 
@@ -36,7 +40,6 @@ const (
 // Refusals of the check.
 var (
 	errEmptyToken  = apierr.Unauthenticated(apierr.ReasonTokenMissing, "the credentials are empty")
-	errNoSuchKey   = apierr.Unauthenticated("CREDENTIALS_INVALID", "no such key is known")
 	errRevoked     = apierr.Unauthenticated(apierr.ReasonTokenRevoked, "the token is revoked")
 	errInactive    = apierr.Unauthenticated(apierr.ReasonSubjectInactive, "the subject is unknown, suspended or deleted")
 	errAnonymous   = apierr.Denied(apierr.ReasonPermissionDenied, "an anonymous caller has no permissions") // PG-2
@@ -45,28 +48,29 @@ var (
 	errLongPath    = apierr.InvalidField("resource_path", "must have at most %d resources", maxPath)
 	errNothing     = apierr.InvalidField("resource_path", "must have at least one resource")
 	errUnavailable = apierr.Unavailable(apierr.ReasonCheckerUnavailable, "the permission checker is not in step with its store")
+	errNoLease     = apierr.Unavailable(apierr.ReasonCheckerUnavailable, "the permission checker cannot tell whether it is in step with its store, try again")
 )
 
 // Authenticate tells whose credentials these are. Fails: UNAUTHENTICATED for bad,
 // expired, revoked or empty ones, and for those of a subject that may not act.
 func (s *AccessService) Authenticate(ctx context.Context, req *accessservicev2.AuthenticateRequest) (*accessservicev2.AuthenticateResponse, error) {
-	if _, ok := req.GetCredentials().(*accessservicev2.AuthenticateRequest_IamToken); !ok {
-		return nil, errNoSuchKey
-	}
-	p, err := s.verify(ctx, req.GetIamToken())
+	who, err := s.authenticate(ctx, req)
 	if err != nil {
 		return nil, err
 	}
-	return &accessservicev2.AuthenticateResponse{Subject: s.subject(checker.Subject{Type: p.Type, ID: p.ID})}, nil
+	return &accessservicev2.AuthenticateResponse{Subject: s.subject(who.Subject)}, nil
 }
 
 // Authorize tells whether an identity holds a permission on a resource; OK is yes.
 func (s *AccessService) Authorize(ctx context.Context, req *accessservicev2.AuthorizeRequest) (*accessservicev2.AuthorizeResponse, error) {
+	if err := s.after(ctx); err != nil {
+		return nil, err
+	}
 	who, err := s.identify(ctx, req)
 	if err != nil {
 		return nil, err
 	}
-	path, err := s.decide(who, req.GetPermission(), req.GetResourcePath(), nowMicros(s.now))
+	path, err := s.decide(who, req.GetPermission(), req.GetResourcePath(), nowMicros(s.now), true)
 	if err != nil {
 		return nil, err
 	}
@@ -78,6 +82,9 @@ func (s *AccessService) Authorize(ctx context.Context, req *accessservicev2.Auth
 func (s *AccessService) BulkAuthorize(ctx context.Context, req *accessservicev2.BulkAuthorizeRequest) (*accessservicev2.BulkAuthorizeResponse, error) {
 	questions, err := questionsOf(req)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.after(ctx); err != nil {
 		return nil, err
 	}
 	mask, err := maskOf(req.GetResultMask())
@@ -100,7 +107,10 @@ func (s *AccessService) BulkAuthorize(ctx context.Context, req *accessservicev2.
 	}
 	now := nowMicros(s.now)
 	for _, q := range questions {
-		path, err := s.decide(who, q.permission, q.path, now)
+		path, err := s.decide(who, q.permission, q.path, now, mask.ids)
+		if errors.As(err, new(unasked)) {
+			return nil, err
+		}
 		denial, denied := expected(err, codes.PermissionDenied)
 		if err != nil && !denied {
 			return nil, q.fault(err)
@@ -131,52 +141,83 @@ type identity interface {
 type asked struct {
 	checker.Subject
 	token     checker.TokenID
+	session   checker.TokenID
+	scopes    []string // of an API key (SK-4); none restrict nothing
 	anonymous bool
+
+	by *authn.Principal // who names the subject by its id (EX-7); nil for who is proven
 }
 
-// identify proves credentials; a subject is taken as given.
+// identify proves credentials; a subject is taken as given, from those who may ask.
 func (s *AccessService) identify(ctx context.Context, id identity) (asked, error) {
 	given := id.GetSubject()
 	if given == nil {
-		if id.GetSignature() != nil || id.GetApiKey() != "" {
-			return asked{}, errNoSuchKey
+		switch {
+		case id.GetSignature() != nil:
+			return s.prove(ctx, signed(id.GetSignature()))
+		case id.GetApiKey() != "":
+			return s.prove(ctx, apiKey(id.GetApiKey()))
 		}
-		p, err := s.verify(ctx, id.GetIamToken())
-		if err != nil {
-			return asked{}, err
-		}
-		return asked{Subject: checker.Subject{Type: p.Type, ID: p.ID}, token: checker.TokenID(p.TokenID)}, nil
+		return s.byToken(ctx, id.GetIamToken())
 	}
+	p := authn.FromContext(ctx)
+	who := asked{by: &p}
 	switch t := given.GetType().(type) {
 	case *accessservicev2.Subject_UserAccount_:
-		typ := rules.UserAccount
+		who.Type, who.ID = rules.UserAccount, t.UserAccount.GetId()
 		if t.UserAccount.GetFederationId() != "" {
-			typ = rules.FederatedUser
+			who.Type = rules.FederatedUser
 		}
-		return asked{Subject: checker.Subject{Type: typ, ID: t.UserAccount.GetId()}}, nil
 	case *accessservicev2.Subject_ServiceAccount_:
-		return asked{Subject: checker.Subject{Type: rules.ServiceAccount, ID: t.ServiceAccount.GetId()}}, nil
+		who.Type, who.ID = rules.ServiceAccount, t.ServiceAccount.GetId()
 	case *accessservicev2.Subject_AnonymousAccount_:
-		return asked{anonymous: true}, nil
+		who.anonymous = true
 	default:
 		return asked{}, errNoKind
 	}
+	return who, nil
 }
 
-// verify turns a token into its subject, who may act.
-func (s *AccessService) verify(ctx context.Context, token string) (*authn.Principal, error) {
+// unasked is why a caller may not ask a question: no answer to it.
+type unasked struct{ error }
+
+func (u unasked) Unwrap() error { return u.error }
+
+// permissionCheck lets a subject ask about others on a resource.
+const permissionCheck = "iam.access.check"
+
+// mayAsk is EX-7: about a subject that is named by its id alone ask units of the
+// installation, the subject itself, and those who hold iam.access.check on the
+// resource. Whoever brings a credential of the subject needs nothing else.
+func (s *AccessService) mayAsk(who asked, on checker.Resource, now int64) error {
+	if who.by == nil || who.by.Unit != "" || who.Type == who.by.Type && who.ID == who.by.ID {
+		return nil
+	}
+	return s.graph.judge(checker.Query{
+		Subject: checker.Subject{Type: who.by.Type, ID: who.by.ID}, Permission: permissionCheck, Resource: on, Now: now,
+		Token: checker.TokenID(who.by.TokenID), Session: checker.TokenID(who.by.Session),
+	})
+}
+
+// byToken turns a token into its subject, who may act.
+func (s *AccessService) byToken(ctx context.Context, token string) (asked, error) {
 	if token == "" {
-		return nil, errEmptyToken
+		return asked{}, errEmptyToken
 	}
 	p, err := s.tokens.Verify(ctx, token)
 	if err != nil {
-		return nil, err
+		return asked{}, err
 	}
-	return p, s.graph.mayAct(checker.Subject{Type: p.Type, ID: p.ID}, checker.TokenID(p.TokenID))
+	who := asked{Subject: checker.Subject{Type: p.Type, ID: p.ID}}
+	who.token, who.session = checker.TokenID(p.TokenID), checker.TokenID(p.Session)
+	return who, s.graph.mayAct(*p, nowMicros(s.now))
 }
 
-// decide answers one question: nil and the full path for yes.
-func (s *AccessService) decide(who asked, permission string, given []*accessservicev2.Resource, now int64) ([]*accessservicev2.Resource, error) {
+// decide answers one question: nil and the full path for yes. signed is whether a denial
+// carries a decision id (EX-8).
+func (s *AccessService) decide(
+	who asked, permission string, given []*accessservicev2.Resource, now int64, signed bool,
+) ([]*accessservicev2.Resource, error) {
 	if !s.graph.catalog.KnownPermission(permission) {
 		return nil, apierr.InvalidField("permission", "%q is not in the catalogue", permission)
 	}
@@ -189,10 +230,20 @@ func (s *AccessService) decide(who asked, permission string, given []*accessserv
 	}
 	target := path[at]
 	q := checker.Query{
-		Subject: who.Subject, Permission: permission, Now: now, Token: who.token,
+		Subject: who.Subject, Permission: permission, Now: now, Token: who.token, Session: who.session,
 		Resource: checker.Resource{Type: target.GetType(), ID: target.GetId()},
 	}
-	if err := s.graph.decide(q); err != nil {
+	if err := s.mayAsk(who, q.Resource, now); err != nil {
+		return nil, unasked{err}
+	}
+	by := s.graph.decide
+	switch {
+	case len(who.scopes) > 0 && !s.graph.catalog.Covers(who.scopes, permission):
+		return nil, s.outOfScope(q, signed)
+	case signed:
+		by = s.graph.judge
+	}
+	if err := by(q); err != nil {
 		return nil, err
 	}
 	return path, nil

@@ -98,7 +98,7 @@ func TestAuthorizeIdentities(t *testing.T) {
 			{"no token", token("t1.x.y"), getFolder, true, codes.Unauthenticated, "TOKEN_INVALID"},
 			{"of an unknown subject", token(ghost.Text), getFolder, true, codes.Unauthenticated, "SUBJECT_INACTIVE"},
 			{"over 1024 characters", token(strings.Repeat("x", 1025)), getFolder, true, codes.InvalidArgument, "VALIDATION_FAILED"},
-			{"an API key", &accessservicev2.AuthorizeRequest{Identity: &accessservicev2.AuthorizeRequest_ApiKey{ApiKey: "x"}}, getFolder, true, codes.Unauthenticated, "CREDENTIALS_INVALID"},
+			{"an API key, and nobody who knows it", &accessservicev2.AuthorizeRequest{Identity: &accessservicev2.AuthorizeRequest_ApiKey{ApiKey: "x"}}, getFolder, true, codes.Unavailable, apierr.ReasonUnavailable},
 			{"a subject, asked by nobody", subject(wireSubject(vera)), getFolder, true, codes.Unauthenticated, "TOKEN_MISSING"},
 			{"a subject", subject(wireSubject(vera)), getFolder, false, codes.OK, ""},
 			{"an unknown subject", subject(wireSubject(user("ghost"))), getFolder, false, codes.PermissionDenied, "PERMISSION_DENIED"},
@@ -108,12 +108,12 @@ func TestAuthorizeIdentities(t *testing.T) {
 			{"no identity", &accessservicev2.AuthorizeRequest{}, getFolder, false, codes.InvalidArgument, "VALIDATION_FAILED"},
 		} {
 			t.Run(row.name, func(t *testing.T) {
-				ctx := t.Context()
+				client := w.check
 				if !row.nobody {
-					ctx = w.User(nick.ID)
+					client = w.asker
 				}
 				row.req.Permission, row.req.ResourcePath = row.permission, wire(folder1)
-				resp, err := w.check.Authorize(ctx, row.req)
+				resp, err := client.Authorize(t.Context(), row.req)
 				refused(t, err, row.code, row.reason)
 				if err == nil && resp.GetSubject().GetUserAccount().GetId() != vera.ID {
 					t.Errorf("subject %v", resp.GetSubject())
@@ -179,7 +179,7 @@ func (w *world) askBulk(change func(*accessservicev2.BulkAuthorizeRequest)) (*ac
 		}},
 	}
 	change(req)
-	return w.check.BulkAuthorize(w.User(nick.ID), req)
+	return w.asker.BulkAuthorize(w.t.Context(), req)
 }
 
 // results are those of a bulk answer: permission, resource, reason of the denial.
@@ -291,7 +291,7 @@ func TestFaultsNameTheFieldOfTheRequest(t *testing.T) {
 				t.Errorf("%v, want one about %s", err, field)
 			}
 		}
-		_, err := w.check.Authorize(w.User(nick.ID), &accessservicev2.AuthorizeRequest{
+		_, err := w.asker.Authorize(t.Context(), &accessservicev2.AuthorizeRequest{
 			Identity: &accessservicev2.AuthorizeRequest_Subject{Subject: wireSubject(vera)}, Permission: getFolder, ResourcePath: long,
 		})
 		if apierr.CodeOf(err) != codes.InvalidArgument {

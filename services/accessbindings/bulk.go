@@ -64,8 +64,13 @@ func questionsOf(req *accessservicev2.BulkAuthorizeRequest) ([]question, error) 
 	return questions, nil
 }
 
-// resultMask says which fields of a result are filled; all of them when empty.
-type resultMask struct{ paths []string }
+// resultMask says which fields of a result are filled; all of them when empty. ids is
+// whether denials carry decision ids (EX-8): where somebody names their details. Nobody
+// pays for a thousand of them, which cost more than the decisions, without having asked.
+type resultMask struct {
+	paths []string
+	ids   bool
+}
 
 // maskOf reads the mask of a request: whole fields of Result, and parts of the
 // error as the whole.
@@ -75,6 +80,7 @@ func maskOf(m *fieldmaskpb.FieldMask) (resultMask, error) {
 	}
 	var mask resultMask
 	for _, p := range m.GetPaths() {
+		mask.ids = mask.ids || p == fieldDenial+".details"
 		if len(p) > len(fieldDenial) && p[:len(fieldDenial)+1] == fieldDenial+"." {
 			p = fieldDenial
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/bindery-iam/bindery/pkg/apierr"
 	"github.com/bindery-iam/bindery/pkg/audit"
+	"github.com/bindery-iam/bindery/pkg/catalog"
 	"github.com/bindery-iam/bindery/pkg/checker"
 	"github.com/bindery-iam/bindery/pkg/operation"
 	"github.com/bindery-iam/bindery/services/accessbindings/rules"
@@ -29,8 +30,11 @@ const (
 //
 //	ADD     a pair in force without end stays as it is; else it gets a direct
 //	        source, or the end that its direct source is to have
-//	REMOVE  the direct and the automatic source go; what a policy gives stays
+//	REMOVE  the direct and the automatic source go, and those of grants; what a
+//	        policy gives stays
 //	Set     is ADD for each pair that is sent; each other loses its direct source
+//
+// What stays although it was to go, since a grant policy gives it, is told (SC-20).
 //
 // A pair whose rows change passes the rules; one that stays as it is does not, so
 // that an admin may send back a list with an owner in it.
@@ -43,6 +47,7 @@ type changeBindings struct {
 	record   *audit.Record
 	verb     string // Set or Update, for the operation's description
 	metadata proto.Message
+	limits   limits
 }
 
 // wish is one pair to be added or removed. An ADD without end keeps the end that
@@ -62,32 +67,56 @@ type change struct {
 }
 
 func (in *changeBindings) plan(ctx context.Context, on *state) (plan, error) {
-	path, err := on.path(ctx, on.tx, in.resource)
-	if err != nil {
-		return plan{}, err
-	}
+	path := on.graph.above(in.resource)
 	if len(path) == 0 {
 		return plan{}, notFound(in.resource)
 	}
 	asked := in.caller
 	asked.Resource, asked.Now = checker.Resource(in.resource), on.now
-	holds := on.graph.holds(asked)
-	if err := rules.MayManage(in.catalog.permission(in.resource.Type, "updateAccessBindings"), holds); err != nil {
+	if err := rules.MayManage(in.catalog.permission(in.resource.Type, "updateAccessBindings"), on.graph.holds(asked)); err != nil {
 		return plan{}, err
 	}
-	current, err := on.bindingsOn(ctx, on.tx, in.resource, in.roles())
+	current, err := in.current(ctx, on)
 	if err != nil {
 		return plan{}, err
 	}
 	changes := in.changes(current, on.now)
-	warnings, err := in.judge(ctx, on, path, holds, changes)
+	warnings, err := in.judge(ctx, on, path, asked, changes)
 	if err != nil {
 		return plan{}, err
 	}
-	if err := in.keepOwners(current, changes, on.now); err != nil {
+	if err := in.keepOwners(ctx, on, current, changes); err != nil {
 		return plan{}, err
 	}
+	if err := in.room(ctx, on, organizationOf(path), changes); err != nil {
+		return plan{}, err
+	}
+	warnings = append(warnings, in.stays(current)...)
 	return in.result(path, changes, warnings, on.now), nil
+}
+
+// asks says whose rights the write depends on.
+func (in *changeBindings) asks() Subject { return Subject(in.caller.Subject) }
+
+// wants are the pairs of its wishes, unless it replaces the whole list or looks at
+// owners, of whom one must remain.
+func (in *changeBindings) wants() wants {
+	if in.replace || slices.ContainsFunc(in.wishes, func(w wish) bool { return in.owns(w.Role) }) {
+		return wants{}
+	}
+	places := make([]place, len(in.wishes))
+	for i, w := range in.wishes {
+		places[i] = place{in.resource, w.Pair}
+	}
+	return wants{pairs: places}
+}
+
+// current reads the pairs that the write must know.
+func (in *changeBindings) current(ctx context.Context, on *state) ([]Binding, error) {
+	if places := in.wants().pairs; len(places) > 0 {
+		return on.pairsAt(ctx, places)
+	}
+	return on.bindingsOn(ctx, on.tx, in.resource, in.roles())
 }
 
 // roles are those whose pairs the write must know: all of them for a Set.
@@ -135,11 +164,36 @@ func (in *changeBindings) changes(current []Binding, now int64) []change {
 	return out
 }
 
+// stays says that pairs which were to go stay, since grant policies give them; nothing
+// when there are none.
+func (in *changeBindings) stays(current []Binding) []string {
+	sent := make(map[Pair]bool, len(in.wishes)) // and whether it was to be there
+	for _, w := range in.wishes {
+		sent[w.Pair] = w.Add
+	}
+	n := 0
+	for _, b := range current {
+		add, named := sent[b.Pair]
+		unwanted := named && !add || !named && in.replace
+		if unwanted && slices.ContainsFunc(b.Sources, func(s Source) bool { return s.Kind == accessv1.Source_POLICY }) {
+			n++
+		}
+	}
+	switch n {
+	case 0:
+		return nil
+	case 1:
+		return []string{"1 binding stays, which a grant policy gives"}
+	default:
+		return []string{fmt.Sprintf("%d bindings stay, which grant policies give", n)}
+	}
+}
+
 // apply says what a wish makes of a pair.
 func (w wish) apply(b Binding, now int64) (change, bool) {
 	c := change{before: b, after: b, field: w.field}
 	if !w.Add {
-		c.after = b.without(accessv1.Source_DIRECT, accessv1.Source_AUTOMATIC)
+		c.after = b.without(accessv1.Source_DIRECT, accessv1.Source_AUTOMATIC, accessv1.Source_GRANT)
 		return c, len(c.after.Sources) < len(b.Sources)
 	}
 	for _, s := range b.Sources {
@@ -163,27 +217,30 @@ func (b Binding) without(kinds ...accessv1.Source_Kind) Binding {
 }
 
 // judge runs the rules over each change and collects the warnings of PG-4.
-func (in *changeBindings) judge(ctx context.Context, on *state, path []Ref, holds rules.Holds, changes []change) (warnings []string, err error) {
-	known, err := on.known(ctx, grantees(changes))
-	if err != nil {
-		return nil, err
-	}
+func (in *changeBindings) judge(ctx context.Context, on *state, path []Ref, asked checker.Query, changes []change) (warnings []string, err error) {
 	target := rules.Resource{Type: in.resource.Type, ID: in.resource.ID, Organization: organizationOf(path)}
+	holds, limit := on.graph.holds(asked), on.graph.limit(asked)
 	for _, c := range changes {
 		who := c.after.Subject
 		role, listed := in.catalog.role(c.after.Role)
 		if c.grants && !listed {
 			return nil, named(apierr.NotFound(ReasonRoleNotFound, "role %q not found", c.after.Role), c.field)
 		}
-		if c.grants && !known[who] {
+		if c.grants && !on.graph.knows(who) {
 			return nil, named(apierr.NotFound(ReasonSubjectNotFound, "subject %s:%s not found", who.Type, who.ID), c.field)
 		}
-		d := rules.Delta{Add: c.grants, Role: role, Resource: target, Subject: rules.Subject{Type: who.Type, ID: who.ID}}
-		if d.Subject.Home, err = on.home(ctx, who); err != nil {
-			return nil, err
-		}
+		d := rules.Delta{Add: c.grants, Role: role, Resource: target, Limit: limit, Subject: rules.Subject{Type: who.Type, ID: who.ID, Home: on.graph.home(who)}}
 		if err := rules.May(d, holds); err != nil {
 			return nil, named(err, c.field)
+		}
+		if c.grants && who.Type == rules.Group {
+			by := d
+			if by.Subject, err = on.bearer(ctx, who); err != nil {
+				return nil, err
+			}
+			if err := rules.MayGain(by); err != nil {
+				return nil, named(err, c.field)
+			}
 		}
 		if w := rules.Warning(d); w != "" {
 			warnings = append(warnings, w)
@@ -193,19 +250,33 @@ func (in *changeBindings) judge(ctx context.Context, on *state, path []Ref, hold
 }
 
 // keepOwners refuses the call when the last owner who stays would go (OW-2, OW-3).
-func (in *changeBindings) keepOwners(current []Binding, changes []change, now int64) error {
+func (in *changeBindings) keepOwners(ctx context.Context, on *state, current []Binding, changes []change) error {
+	all := slices.DeleteFunc(slices.Clone(current), func(b Binding) bool { return !in.owns(b.Role) })
+	for _, c := range changes {
+		if in.owns(c.after.Role) {
+			all = append(all, c.after)
+		}
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	lasting, err := on.lasting(ctx, in.resource, all)
+	if err != nil {
+		return err
+	}
+	remains := func(b Binding) bool { return b.stays() && lasting[b.Subject] }
 	before, after := make(map[string]int), make(map[string]int)
 	for _, b := range current {
-		if b.stays() {
+		if remains(b) {
 			before[b.Role]++
 			after[b.Role]++
 		}
 	}
 	for _, c := range changes {
-		if c.before.stays() {
+		if remains(c.before) {
 			after[c.before.Role]--
 		}
-		if c.after.stays() {
+		if remains(c.after) {
 			after[c.after.Role]++
 		}
 	}
@@ -216,6 +287,34 @@ func (in *changeBindings) keepOwners(current []Binding, changes []change, now in
 		}
 	}
 	return nil
+}
+
+// room checks the limit of pairs in an organization, unless the call leaves no more
+// of them than it finds (AB-13).
+func (in *changeBindings) room(ctx context.Context, on *state, organization string, changes []change) error {
+	var more int64
+	for _, c := range changes {
+		if len(c.before.Sources) == 0 {
+			more++
+		}
+		if len(c.after.Sources) == 0 {
+			more--
+		}
+	}
+	if organization == "" || more <= 0 {
+		return nil
+	}
+	n, err := on.countAssignments(ctx, on.tx, organization)
+	if err != nil {
+		return err
+	}
+	return in.limits.room(organizationBound(catalog.QuotaAccessBindings, organization), n, more)
+}
+
+// owns reports whether a role owns the resource.
+func (in *changeBindings) owns(role string) bool {
+	r, _ := in.catalog.role(role)
+	return r.Owns == in.resource.Type
 }
 
 // result puts the plan together. The operation's result lists the pairs that began
@@ -244,7 +343,7 @@ func (in *changeBindings) result(path []Ref, changes []change, warnings []string
 	p.operation = &operation.New{
 		Resource:       operation.Resource{Type: in.resource.Type, ID: in.resource.ID},
 		ViewPermission: in.catalog.viewPermission(in.resource.Type),
-		Description:    fmt.Sprintf("%s access bindings", in.verb),
+		Description:    described(in.verb, warnings),
 		CreatedBy:      in.caller.Subject.ID,
 		Metadata:       in.metadata,
 		Response:       effective,
@@ -253,6 +352,30 @@ func (in *changeBindings) result(path []Ref, changes []change, warnings []string
 		p.operation.Response = new(emptypb.Empty)
 	}
 	return p
+}
+
+// maxDescription is the contract's limit on the description of an operation.
+const maxDescription = 256
+
+// described is the description of the operation, which tells whoever changed
+// something what is advised against (PG-4): its metadata and response are of types
+// that have no place for that.
+func described(verb string, warnings []string) string {
+	return withWarnings(verb+" access bindings", warnings)
+}
+
+func withWarnings(text string, warnings []string) string {
+	if len(warnings) == 0 {
+		return text
+	}
+	text += ". Warning: " + warnings[0]
+	if more := len(warnings) - 1; more > 0 {
+		text += fmt.Sprintf("; and %d more", more)
+	}
+	if runes := []rune(text); len(runes) > maxDescription {
+		return string(runes[:maxDescription-1]) + "…"
+	}
+	return text
 }
 
 // bindingDetails are the details of an audit record of bindings.
@@ -282,17 +405,6 @@ func bindingChange(r Ref, b Binding, now int64) *accessv1.Change {
 	return &accessv1.Change{Fact: &accessv1.Change_BindingChanged{
 		BindingChanged: &accessv1.BindingChanged{Resource: r.proto(), Binding: b.proto(now)},
 	}}
-}
-
-// grantees are the subjects to whom changes give something.
-func grantees(changes []change) []Subject {
-	var who []Subject
-	for _, c := range changes {
-		if c.grants {
-			who = append(who, c.after.Subject)
-		}
-	}
-	return who
 }
 
 // named says in a refusal which field of the request it is about.

@@ -27,6 +27,7 @@ type registerResource struct {
 	resource, parent Ref
 	bindings         []Binding
 	members          []Subject
+	groups           []Group // the default ones of an organization (SC-2)
 	catalog          *roleBook
 	record           *audit.Record
 }
@@ -57,7 +58,11 @@ func (in *registerResource) plan(ctx context.Context, on *state) (plan, error) {
 	if err != nil {
 		return plan{}, err
 	}
-	return plan{changes: append(changes, members...), record: onPath(in.record, path, changes)}, nil
+	changes = append(changes, members...)
+	for i, g := range in.groups {
+		changes = append(changes, g.begin(i, on.now)...)
+	}
+	return plan{changes: changes, record: onPath(in.record, path, changes)}, nil
 }
 
 // bind makes the first bindings. Who may give what to whom does not apply to
@@ -122,7 +127,14 @@ func (in *moveResource) plan(ctx context.Context, on *state) (plan, error) {
 	if cloudAbove(before) != cloudAbove(path) { // RH-7
 		return plan{}, errMismatch.Withf("%s %s cannot be moved to another cloud", in.resource.Type, in.resource.ID)
 	}
-	changes := []*accessv1.Change{placed(in.resource, in.parent)}
+	changes := []*accessv1.Change{moved(in.resource, n.Parent, in.parent)}
+	if organizationOf(before) != organizationOf(path) {
+		left, err := on.moveFromGrantPolicies(ctx, tree)
+		if err != nil {
+			return plan{}, err
+		}
+		changes = append(left, changes...)
+	}
 	return plan{changes: changes, record: onPath(in.record, path, changes)}, nil
 }
 
@@ -140,6 +152,7 @@ func cloudAbove(path []Ref) Ref {
 // removeResource is the intent of RemoveResource.
 type removeResource struct {
 	resource Ref
+	catalog  *roleBook
 	record   *audit.Record
 }
 
@@ -156,6 +169,9 @@ func (in *removeResource) plan(ctx context.Context, on *state) (plan, error) {
 	}
 	path, err := on.path(ctx, on.tx, in.resource)
 	if err != nil {
+		return plan{}, err
+	}
+	if err := in.mayGo(ctx, on); err != nil {
 		return plan{}, err
 	}
 	tree, err := on.subtree(ctx, on.tx, in.resource)
@@ -175,6 +191,21 @@ func (in *removeResource) plan(ctx context.Context, on *state) (plan, error) {
 		changes = append(changes, gone...)
 	}
 	return plan{changes: changes, record: onPath(in.record, path, changes)}, nil
+}
+
+// mayGo refuses to remove a service account that is the last owner of something
+// (OW-1). One that goes with its folder is not asked: DL-6 is irrevocable by then, and
+// the owner of the organization may appoint another one (OW-6).
+func (in *removeResource) mayGo(ctx context.Context, on *state) error {
+	if in.resource.Type != typeServiceAccount {
+		return nil
+	}
+	who := Subject{rules.ServiceAccount, in.resource.ID}
+	is, err := on.standingOf(ctx, on.tx, who)
+	if err != nil || !is.lasts() {
+		return err
+	}
+	return on.mayCease(ctx, in.catalog, who)
 }
 
 // end is what a resource takes along: the subject that it also is, the bindings of
@@ -229,6 +260,13 @@ func placed(r, parent Ref) *accessv1.Change {
 	return &accessv1.Change{Fact: &accessv1.Change_ResourcePlaced{
 		ResourcePlaced: &accessv1.ResourcePlaced{Resource: r.proto(), Parent: parent.proto()},
 	}}
+}
+
+// moved is placed for a resource that stood elsewhere.
+func moved(r, from, to Ref) *accessv1.Change {
+	c := placed(r, to)
+	c.GetResourcePlaced().MovedFrom = from.proto()
+	return c
 }
 
 func removed(r Ref) *accessv1.Change {

@@ -27,13 +27,23 @@ type txFunc = func(context.Context, *sqldb.DB, func(context.Context, *sql.Tx) er
 
 // committed commits and then loses the answer; rolledBack loses the commit itself.
 func committed(ctx context.Context, db *sqldb.DB, fn func(context.Context, *sql.Tx) error) error {
-	return errors.Join(sqldb.InTx(ctx, db, fn), errLost)
+	return errors.Join(sqldb.InBatches(ctx, db, fn), errLost)
 }
 
 func rolledBack(ctx context.Context, db *sqldb.DB, fn func(context.Context, *sql.Tx) error) error {
-	return sqldb.InTx(ctx, db, func(ctx context.Context, tx *sql.Tx) error {
+	return sqldb.InBatches(context.WithValue(ctx, losing{}, true), db, func(ctx context.Context, tx *sql.Tx) error {
 		return errors.Join(fn(ctx, tx), errLost)
 	})
+}
+
+// losing marks the context of a transaction that is not to be committed by its last batch.
+type losing struct{}
+
+func commitUnlessLosing(ctx context.Context, last *sqldb.Batch, db *sqldb.DB, tx *sql.Tx) error {
+	if ctx.Value(losing{}) != nil {
+		return last.Run(ctx, db, tx)
+	}
+	return commit(ctx, last, db, tx)
 }
 
 // unreachable does not even begin.
@@ -46,7 +56,7 @@ func unreachable(context.Context, *sqldb.DB, func(context.Context, *sql.Tx) erro
 func (w *world) script(steps ...txFunc) {
 	w.service.committer.inTx = func(ctx context.Context, db *sqldb.DB, fn func(context.Context, *sql.Tx) error) error {
 		if len(steps) == 0 {
-			return sqldb.InTx(ctx, db, fn)
+			return sqldb.InBatches(ctx, db, fn)
 		}
 		next := steps[0]
 		steps = steps[1:]
@@ -86,12 +96,12 @@ func TestGivingUpEndsOnlyTheWait(t *testing.T) {
 		w.script(func(ctx context.Context, db *sqldb.DB, fn func(context.Context, *sql.Tx) error) error {
 			close(begun)
 			<-release
-			return sqldb.InTx(ctx, db, fn)
+			return sqldb.InBatches(ctx, db, fn)
 		})
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() {
-			_, err := w.service.committer.submit(ctx, &setSubject{subject: vera, state: stateSuspended, record: recordOf(ctx, "test", "Test")})
+			_, err := w.service.committer.submit(ctx, &setSubject{subject: vera, standing: standing{State: stateSuspended}, record: recordOf(ctx, "test", "Test")})
 			done <- err
 		}()
 		<-begun
@@ -149,7 +159,7 @@ func TestAnotherWriterIsCaughtUpWith(t *testing.T) {
 		other := newCommitter(w.db, c, w.service.operations, w.clock.now, w.service.log)
 		other.start()
 		defer other.close()
-		_, err = other.submit(t.Context(), &setSubject{subject: vera, state: stateSuspended, record: recordOf(t.Context(), "test", "Test")})
+		_, err = other.submit(t.Context(), &setSubject{subject: vera, standing: standing{State: stateSuspended}, record: recordOf(t.Context(), "test", "Test")})
 		w.must(err)
 		w.mustUpdate(adam, folder1, add(viewer, nick))
 		if got := w.service.committer.graph.View().State(checker.Subject(vera)); got != checker.Suspended {
@@ -262,7 +272,7 @@ func (w *world) sameAsStore() {
 	w.must(c.settle(ctx))
 	fromRows, err := c.store.load(ctx, c.graph.catalog)
 	w.must(err)
-	fromLog := newGraph(c.graph.catalog, c.graph.epoch)
+	fromLog := newGraph(c.graph.catalog, c.graph.now())
 	entries, err := c.store.since(ctx, w.db, 0)
 	w.must(err)
 	for len(entries) > 0 {
@@ -271,7 +281,7 @@ func (w *world) sameAsStore() {
 		for ; n < len(entries) && entries[n].Revision == revision; n++ {
 			changes = append(changes, entries[n].Change)
 		}
-		w.must(fromLog.apply(revision, changes))
+		w.must(fromLog.put([]step{{revision, "", changes}}))
 		entries = entries[n:]
 	}
 	live, rows, log := w.answers(c.graph), w.answers(fromRows), w.answers(fromLog)

@@ -23,12 +23,12 @@ var _ authz.Decider = (*decider)(nil)
 
 // Authenticate refuses void tokens and subjects that may not act.
 func (d *decider) Authenticate(_ context.Context, p authn.Principal) error {
-	return d.graph.mayAct(checker.Subject{Type: p.Type, ID: p.ID}, checker.TokenID(p.TokenID))
+	return d.graph.mayAct(p, nowMicros(d.now))
 }
 
 // Authorize is Authenticate and that the subject holds the permission.
 func (d *decider) Authorize(_ context.Context, p authn.Principal, permission string, r authz.Resource) error {
-	return d.graph.decide(d.query(p, permission, r))
+	return d.graph.judge(d.query(p, permission, r))
 }
 
 // AuthorizeEach answers for each resource.
@@ -49,7 +49,7 @@ func (d *decider) AuthorizeEach(ctx context.Context, p authn.Principal, permissi
 
 func (d *decider) query(p authn.Principal, permission string, r authz.Resource) checker.Query {
 	return checker.Query{
-		Subject: checker.Subject{Type: p.Type, ID: p.ID}, Token: checker.TokenID(p.TokenID),
+		Subject: checker.Subject{Type: p.Type, ID: p.ID}, Token: checker.TokenID(p.TokenID), Session: checker.TokenID(p.Session),
 		Permission: permission, Resource: checker.Resource(r), Now: nowMicros(d.now),
 	}
 }

@@ -73,7 +73,7 @@ func TestEveryChangeIsAudited(t *testing.T) {
 		if diff := cmp.Diff(want, r.Authorization.Permissions); diff != "" {
 			t.Errorf("authorization (-want +got):\n%s", diff)
 		}
-		path := []audit.Resource{{Type: folder1.Type, ID: folder1.ID}, {Type: cloud1.Type, ID: cloud1.ID}, {Type: org1.Type, ID: org1.ID}}
+		path := []audit.Resource{{Type: org1.Type, ID: org1.ID}, {Type: cloud1.Type, ID: cloud1.ID}, {Type: folder1.Type, ID: folder1.ID}}
 		if diff := cmp.Diff(path, r.ResourceMetadata.Path); diff != "" {
 			t.Errorf("path (-want +got):\n%s", diff)
 		}

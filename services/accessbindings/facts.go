@@ -17,7 +17,7 @@ const (
 	typeBillingAccount = "billing.account"
 	typeServiceAccount = "iam.serviceAccount"
 	typeGroup          = "organization-manager.group"
-	typeCloud          = "resource-manager.cloud"
+	typeCloud          = rules.Cloud
 	typeFolder         = "resource-manager.folder"
 )
 

@@ -2,13 +2,18 @@ package accessbindings
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"sync/atomic"
 
+	"google.golang.org/grpc/codes"
+
 	"github.com/bindery-iam/bindery/pkg/apierr"
+	"github.com/bindery-iam/bindery/pkg/authn"
 	"github.com/bindery-iam/bindery/pkg/authz"
 	"github.com/bindery-iam/bindery/pkg/catalog"
 	"github.com/bindery-iam/bindery/pkg/checker"
+	"github.com/bindery-iam/bindery/pkg/lease"
 	"github.com/bindery-iam/bindery/services/accessbindings/rules"
 
 	accessv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/access/v1"
@@ -16,44 +21,112 @@ import (
 )
 
 // graph is the checker's graph of one line of the store, with what callers wait
-// for. The committer alone changes it.
+// for.
 type graph struct {
-	*checker.Graph
+	strand  atomic.Pointer[strand]
 	catalog *catalog.Catalog
-	epoch   int64
 	broken  atomic.Pointer[apierr.Error]
 	asked   checks
+	seals   *seals       // of decision ids; nil in tests of the graph alone
+	lease   *lease.Lease // without which it decides nothing; nil where the store is not shared
+	applied func()       // called after a revision was applied; nil for nothing
+
+	followers *followers // who decide by what this process sends them
+
+	applying sync.Mutex
+	writeID  string // the write that made the graph's revision; "" when that is not known
 
 	mu   sync.Mutex
 	next chan struct{} // closed when a revision is applied
 }
 
-func newGraph(c *catalog.Catalog, epoch int64) *graph {
+func newGraph(c *catalog.Catalog, of line) *graph {
 	roles, permissions := c.Matrix()
-	return &graph{
-		Graph:   checker.New(checker.Roles{Permissions: permissions, Roles: roles}),
-		catalog: c, epoch: epoch, asked: newChecks(), next: make(chan struct{}),
-	}
+	g := &graph{catalog: c, asked: newChecks(), next: make(chan struct{})}
+	g.strand.Store(&strand{checker.New(checker.Roles{Permissions: permissions, Roles: roles}), of})
+	g.followers = newFollowers(g, lease.Default)
+	return g
 }
 
-// apply makes a committed revision visible and wakes those who wait for it.
-func (g *graph) apply(revision int64, changes []*accessv1.Change) error {
-	facts := make([]checker.Change, 0, len(changes))
-	for _, c := range changes {
-		f, err := fact(c)
-		if err != nil {
-			return err
+// step is a committed revision and the write that made it.
+type step struct {
+	revision int64
+	writeID  string
+	changes  []*accessv1.Change
+}
+
+// apply makes committed revisions of a line visible, which are in a row, and wakes those
+// who wait for them. One that the graph has is compared with it: another write of the
+// same number is a revision of another line. A graph that cannot take them is not the
+// store's any more, and decides nothing from then on. A graph that follows another line
+// by now is left as it is.
+func (g *graph) apply(of line, revisions ...step) error {
+	if len(revisions) == 0 {
+		return nil
+	}
+	g.applying.Lock()
+	defer g.applying.Unlock()
+	if g.now() != of {
+		return errUnavailable.WithCause(errLostLine)
+	}
+	at := g.Revision()
+	for len(revisions) > 0 && revisions[0].revision <= at {
+		r := revisions[0]
+		if r.revision == at && g.writeID != r.writeID && g.writeID != "" {
+			return g.fail(fmt.Errorf("revision %d is of write %s, the graph has it of %s: %w", r.revision, r.writeID, g.writeID, errLostLine))
 		}
-		if f != nil {
-			facts = append(facts, f)
+		revisions = revisions[1:]
+	}
+	if len(revisions) == 0 {
+		return nil
+	}
+	for i, r := range revisions {
+		if want := at + 1 + int64(i); r.revision != want {
+			return g.fail(fmt.Errorf("revision %d comes after %d", r.revision, want-1))
 		}
 	}
-	if err := g.Apply(revision, facts...); err != nil {
-		return err
+	if err := g.put(revisions); err != nil {
+		return g.fail(fmt.Errorf("apply revisions from %d on: %w", revisions[0].revision, err))
 	}
+	g.writeID = revisions[len(revisions)-1].writeID
 	g.wake()
+	if g.applied != nil {
+		g.applied()
+	}
 	return nil
 }
+
+// put makes the facts of revisions visible: to followers one by one, and without any all
+// at once.
+func (g *graph) put(revisions []step) error {
+	facts := make([][]checker.Change, len(revisions))
+	for i, r := range revisions {
+		facts[i] = make([]checker.Change, 0, len(r.changes))
+		for _, c := range r.changes {
+			f, err := fact(g.catalog, c)
+			if err != nil {
+				return err
+			}
+			if f != nil {
+				facts[i] = append(facts[i], f)
+			}
+		}
+	}
+	if alone, err := g.followers.without(func() error { return g.ApplyAll(revisions[0].revision, facts...) }); alone {
+		return err
+	}
+	for i, r := range revisions {
+		before := g.View()
+		if err := g.Apply(r.revision, facts[i]...); err != nil {
+			return err
+		}
+		g.followers.add(before, g.View(), r.writeID, facts[i])
+	}
+	return nil
+}
+
+// settled is the revision that this process, and who follows it, answer from at least.
+func (g *graph) settled() int64 { return g.followers.settled() }
 
 // wake lets those who wait look again.
 func (g *graph) wake() {
@@ -63,16 +136,31 @@ func (g *graph) wake() {
 	g.next = make(chan struct{})
 }
 
-// await returns when the graph has a revision.
-func (g *graph) await(ctx context.Context, revision int64) error {
+// await returns when the graph has a revision of a line.
+func (g *graph) await(ctx context.Context, of line, revision int64) error {
+	return g.until(ctx, of, revision, g.Revision)
+}
+
+// settle returns when a revision of a line is settled.
+func (g *graph) settle(ctx context.Context, of line, revision int64) error {
+	return g.until(ctx, of, revision, g.settled)
+}
+
+// until returns when what is at a revision of a line has come to it.
+func (g *graph) until(ctx context.Context, of line, revision int64, is func() int64) error {
 	for {
 		g.mu.Lock()
 		next := g.next
 		g.mu.Unlock()
-		if g.Revision() >= revision {
+		before := g.now()
+		at := is()
+		if before != of || g.now() != of { // between the two it is of that line
+			return errGone
+		}
+		if at >= revision {
 			return nil
 		}
-		if err := g.fault(); err != nil {
+		if err := g.lost(); err != nil {
 			return err
 		}
 		select {
@@ -88,27 +176,40 @@ func (g *graph) await(ctx context.Context, revision int64) error {
 func (g *graph) fail(cause error) error {
 	g.broken.CompareAndSwap(nil, errUnavailable.WithCause(cause))
 	g.wake()
-	return g.fault()
+	return g.lost()
 }
 
-// fault is the refusal of a graph that failed; nil for a sound one.
-func (g *graph) fault() error {
+// lost is the refusal of a graph that failed; nil for a sound one.
+func (g *graph) lost() error {
 	if e := g.broken.Load(); e != nil {
 		return e
 	}
 	return nil
 }
 
-// mayAct refuses a void token and a subject that is unknown, suspended or deleted.
-func (g *graph) mayAct(who checker.Subject, token checker.TokenID) error {
+// fault is why the graph must not answer now: it failed, or this process does not hold
+// its lease. It is asked before the graph is, for each answer.
+func (g *graph) fault() error {
+	if g.lease != nil && !g.lease.Held() {
+		return errNoLease
+	}
+	return g.lost()
+}
+
+// answers reports whether the graph may answer now.
+func (g *graph) answers() bool { return g.fault() == nil }
+
+// mayAct refuses a void token, one of a session that is over (TK-5), and a subject
+// that is unknown, suspended or deleted.
+func (g *graph) mayAct(p authn.Principal, now int64) error {
 	if err := g.fault(); err != nil {
 		return err
 	}
 	v := g.View()
 	switch {
-	case v.TokenRevoked(token):
+	case v.TokenRevoked(checker.TokenID(p.TokenID)) || v.TokenRevoked(checker.TokenID(p.Session)):
 		return errRevoked
-	case v.State(who) != checker.Active:
+	case !v.MayAct(checker.Subject{Type: p.Type, ID: p.ID}, now):
 		return errInactive
 	default:
 		return nil
@@ -117,33 +218,69 @@ func (g *graph) mayAct(who checker.Subject, token checker.TokenID) error {
 
 // decide is nil for yes.
 func (g *graph) decide(q checker.Query) error {
-	if err := g.fault(); err != nil {
-		g.asked.unavailable.Inc()
+	_, err := g.answer(q)
+	return err
+}
+
+// judge is decide, and a denial carries a decision id (EX-8). It is for answers that
+// are the whole answer to a call: among many it would cost more than the decision.
+func (g *graph) judge(q checker.Query) error {
+	d, err := g.answer(q)
+	if err == nil || d.Reason == checker.Granted {
 		return err
 	}
-	d := g.Decide(q)
+	if e, ok := apierr.As(err); ok && e.Code == codes.PermissionDenied && e.Meta["permission"] != "" {
+		g.sign(e, q, d.Revision)
+	}
+	return err
+}
+
+// sign gives a denial of its own for a question its decision id.
+func (g *graph) sign(e *apierr.Error, q checker.Query, revision int64) {
+	g.seal(e, &decision{Query: q, revision: revision})
+}
+
+// seal gives a denial the id of a decision, which is of the line of now.
+func (g *graph) seal(e *apierr.Error, d *decision) {
+	if g.seals != nil {
+		d.epoch = g.now().Epoch
+		e.Meta["decisionId"] = d.id(g.seals)
+	}
+}
+
+// answer is the decision, and as an error what is told of it.
+func (g *graph) answer(q checker.Query) (checker.Decision, error) {
+	if err := g.fault(); err != nil {
+		g.asked.unavailable.Inc()
+		return checker.Decision{}, err
+	}
+	v := g.View()
+	d := v.Decide(q)
 	switch d.Reason {
 	case checker.Granted:
 		g.asked.allowed.Inc()
-		return nil
+		return d, nil
+	case checker.DeniedByPolicy:
+		g.asked.denied.Inc()
+		return d, deniedByPolicy(q, v.Explain(q).Denials[0])
 	case checker.TokenRevoked:
 		g.asked.unauthenticated.Inc()
-		return errRevoked
+		return d, errRevoked
 	case checker.SubjectInactive, checker.SubjectUnknown:
 		if q.Token != (checker.TokenID{}) {
 			g.asked.unauthenticated.Inc()
-			return errInactive
+			return d, errInactive
 		}
 	case checker.ResourceUnknown, checker.ResourceDeleted:
 		g.asked.notFound.Inc()
-		return unknownResource(q.Resource)
+		return d, unknownResource(q.Resource)
 	case checker.PermissionUnknown:
 		g.asked.invalid.Inc()
-		return apierr.InvalidField("permission", "%q is not in the catalogue", q.Permission)
-	case checker.NoGrant, checker.DeniedByPolicy:
+		return d, apierr.InvalidField("permission", "%q is not in the catalogue", q.Permission)
+	case checker.NoGrant:
 	}
 	g.asked.denied.Inc()
-	return authz.Denied(q.Permission, authz.Resource(q.Resource))
+	return d, authz.Denied(q.Permission, authz.Resource(q.Resource))
 }
 
 // unknownResource is the denial for a resource that the tree does not know: a
@@ -151,6 +288,45 @@ func (g *graph) decide(q checker.Query) error {
 func unknownResource(r checker.Resource) error {
 	return apierr.Denied(apierr.ReasonResourceNotFound, "%s %q not found", r.Type, r.ID).
 		WithMeta("resourceType", r.Type, "resourceId", r.ID)
+}
+
+// deniedByPolicy is the denial for what a role grants and an access policy takes
+// away (AP-1). It names the template and the resource that carries it, the nearest
+// one. Whoever reads it holds a role that grants the permission there, and so may
+// know the path; for a policy below (AP-8) they may delete what is above it.
+func deniedByPolicy(q checker.Query, by checker.Denial) error {
+	if by.Policy == checker.PayerStopped {
+		return authz.DeniedByPayer(q.Permission, authz.Resource(q.Resource), authz.Resource(by.Resource))
+	}
+	return apierr.Denied(apierr.ReasonDeniedByPolicy, "permission %s on %s %q is denied by the access policy %s on %s %q",
+		q.Permission, q.Resource.Type, q.Resource.ID, by.Policy, by.Resource.Type, by.Resource.ID).
+		WithMeta("permission", q.Permission, "resourceType", q.Resource.Type, "resourceId", q.Resource.ID,
+			"accessPolicyTemplateId", by.Policy, "accessPolicyResourceType", by.Resource.Type, "accessPolicyResourceId", by.Resource.ID)
+}
+
+// limit is strict granting on the resource of the question (AS-3); nil where no
+// policy asks for it. What the caller was granted is looked up once for each
+// permission.
+func (g *graph) limit(q checker.Query) *rules.Limit {
+	v := g.View()
+	on, strict := v.PolicyAbove(catalog.DenyGrantAboveOwn, q.Resource)
+	if !strict {
+		return nil
+	}
+	seen := make(map[string]bool)
+	return &rules.Limit{
+		Policy: catalog.DenyGrantAboveOwn, On: rules.Resource{Type: on.Type, ID: on.ID},
+		Granted: func(permission string) bool {
+			granted, known := seen[permission]
+			if !known {
+				q.Permission = permission
+				reason := v.Decide(q).Reason
+				granted = reason == checker.Granted || reason == checker.DeniedByPolicy
+				seen[permission] = granted
+			}
+			return granted
+		},
+	}
 }
 
 // holds tells the rules what a subject holds on a resource.

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -24,6 +26,7 @@ import (
 	accesspb "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/access"
 	iamv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/iam/v1"
 	operationpb "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/operation"
+	orgv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/organizationmanager/v1"
 	accessservicev2 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/priv/accessservice/v2"
 )
 
@@ -73,37 +76,53 @@ type world struct {
 	bindings  accessv1.AccessBindingServiceClient
 	roles     iamv1.RoleServiceClient
 	check     accessservicev2.AccessServiceClient
-	resources accessv1.ResourceServiceClient // as resourcemanager
-	identity  accessv1.ResourceServiceClient // as identity
-	subjects  accessv1.SubjectServiceClient  // as identity
+	asker     accessservicev2.AccessServiceClient // as resourcemanager
+	resources accessv1.ResourceServiceClient      // as resourcemanager
+	identity  accessv1.ResourceServiceClient      // as identity
+	subjects  accessv1.SubjectServiceClient       // as identity
 	oplog     accessv1.OperationLogServiceClient
+	questions accessv1.PermissionServiceClient
+
+	groups  orgv1.GroupServiceClient
+	manager *manager
 }
 
 // serve starts the unit over a database.
-func serve(t testing.TB, db *sqldb.DB) *world {
+func serve(t testing.TB, db *sqldb.DB) *world { return serveWith(t, db, New) }
+
+// serveWith starts the unit as made by build.
+func serveWith(t testing.TB, db *sqldb.DB, build func(context.Context, server.Base) (*Service, error)) *world {
 	t.Helper()
-	w := &world{t: t, db: db, clock: new(clock), units: map[string]accessv1.ResourceServiceClient{}}
+	w := &world{t: t, db: db, clock: new(clock), manager: new(manager), units: map[string]accessv1.ResourceServiceClient{}}
 	unit := Unit()
 	unit.Build = func(ctx context.Context, base server.Base) (*server.Parts, error) {
-		service, err := New(ctx, base)
+		service, err := build(ctx, base)
 		if err != nil {
 			return nil, err
 		}
 		w.service = service
+		service.committer.commit = commitUnlessLosing
 		return service.Parts(), nil
 	}
-	w.World = servertest.Start(t, servertest.Options{Units: []server.Unit{unit}, DB: db, Catalog: testCatalog(t), Now: w.clock.now, Change: func(o *server.Options) {
+	w.World = servertest.Start(t, servertest.Options{Units: []server.Unit{unit, w.manager.unit(testCatalog(t))}, DB: db, Catalog: testCatalog(t), Now: w.clock.now, Log: zaptest.NewLogger(t, zaptest.Level(zap.InfoLevel)), Change: func(o *server.Options) {
 		o.TrustedUnits["kms"] = o.TrustedUnits["test"] // a service elsewhere
 	}})
+	w.connect()
+	return w
+}
+
+// connect makes the clients of the unit.
+func (w *world) connect() {
 	manager, identity := w.Unit("resourcemanager", Name), w.Unit("identity", Name)
 	w.bindings = accessv1.NewAccessBindingServiceClient(w.Conn)
+	w.groups = orgv1.NewGroupServiceClient(w.Conn)
+	w.questions = accessv1.NewPermissionServiceClient(w.Conn)
 	w.roles = iamv1.NewRoleServiceClient(w.Conn)
-	w.check = accessservicev2.NewAccessServiceClient(w.Conn)
+	w.check, w.asker = accessservicev2.NewAccessServiceClient(w.Conn), accessservicev2.NewAccessServiceClient(manager)
 	w.resources = accessv1.NewResourceServiceClient(manager)
 	w.oplog = accessv1.NewOperationLogServiceClient(manager)
 	w.identity = accessv1.NewResourceServiceClient(identity)
 	w.subjects = accessv1.NewSubjectServiceClient(identity)
-	return w
 }
 
 // forEach runs f over both engines, each with a small world: org1 of olga with
@@ -192,8 +211,8 @@ func (w *world) tryRegister(r, parent Ref, given []Pair, members ...Subject) err
 		req.Members = append(req.Members, m.proto())
 	}
 	client := w.resources
-	if r.Type == typeServiceAccount {
-		client = w.identity
+	if r.Type == typeServiceAccount || strings.HasPrefix(r.Type, "marketplace.") {
+		client = w.unit(r.Type)
 	}
 	_, err := client.RegisterResource(w.t.Context(), req)
 	return err
@@ -290,7 +309,7 @@ func (w *world) authorize(who Subject, permission string, path ...Ref) (*accesss
 	for _, r := range path {
 		req.ResourcePath = append(req.ResourcePath, &accessservicev2.Resource{Type: r.Type, Id: r.ID})
 	}
-	return w.check.Authorize(w.Subject(nick.Type, nick.ID), req)
+	return w.asker.Authorize(w.t.Context(), req)
 }
 
 func wireSubject(who Subject) *accessservicev2.Subject {
@@ -341,4 +360,22 @@ func effective(t testing.TB, op *operationpb.Operation) []string {
 
 func registerRequest(r, parent Ref) *accessv1.RegisterResourceRequest {
 	return &accessv1.RegisterResourceRequest{Resource: r.proto(), Parent: parent.proto()}
+}
+
+// infoOf is the metadata of the ErrorInfo of a refusal.
+func infoOf(err error) map[string]string {
+	if e, ok := apierr.As(apierr.FromRPC(err)); ok {
+		return e.Meta
+	}
+	return nil
+}
+
+// fieldsOf are the fields that a refusal is about.
+func fieldsOf(err error) (names []string) {
+	if e, ok := apierr.As(apierr.FromRPC(err)); ok {
+		for _, f := range e.Fields {
+			names = append(names, f.Name)
+		}
+	}
+	return names
 }

@@ -19,8 +19,9 @@ func (s *store) load(ctx context.Context, c *catalog.Catalog) (g *graph, err err
 		if err != nil {
 			return err
 		}
-		g = newGraph(c, h.Epoch)
-		return g.Load(h.Revision, s.facts(ctx, tx))
+		g = newGraph(c, h.line)
+		g.writeID = h.WriteID
+		return g.strand.Load().Load(h.Revision, s.facts(ctx, tx, c))
 	})
 	if err != nil {
 		return nil, fmt.Errorf("load the graph: %w", err)
@@ -29,11 +30,69 @@ func (s *store) load(ctx context.Context, c *catalog.Catalog) (g *graph, err err
 }
 
 // facts reads all deciding facts, in no order that matters. It ends with the first
-// error.
-func (s *store) facts(ctx context.Context, q sqldb.Querier) iter.Seq2[checker.Change, error] {
+// error. Rows are read and decoded while the caller takes those before them.
+func (s *store) facts(ctx context.Context, q sqldb.Querier, c *catalog.Catalog) iter.Seq2[checker.Change, error] {
+	return ahead(s.rows(ctx, q, c))
+}
+
+// Facts that are read ahead: at most so many batches of so many.
+const (
+	aheadBatches = 4
+	aheadBatch   = 1024
+)
+
+// ahead goes through a sequence in a goroutine of its own, some batches ahead of its
+// caller. It has ended when the returned sequence ends.
+func ahead(of iter.Seq2[checker.Change, error]) iter.Seq2[checker.Change, error] {
+	return func(yield func(checker.Change, error) bool) {
+		batches, enough := make(chan []checker.Change, aheadBatches), make(chan struct{})
+		var failure error
+		go func() {
+			defer close(batches)
+			batch := make([]checker.Change, 0, aheadBatch)
+			for c, err := range of {
+				if err != nil {
+					failure = err
+					break
+				}
+				if batch = append(batch, c); len(batch) < aheadBatch {
+					continue
+				}
+				select {
+				case batches <- batch:
+					batch = make([]checker.Change, 0, aheadBatch)
+				case <-enough:
+					return
+				}
+			}
+			select {
+			case batches <- batch:
+			case <-enough:
+			}
+		}()
+		defer func() {
+			close(enough)
+			for range batches { // until the goroutine has ended
+			}
+		}()
+		for batch := range batches {
+			for _, c := range batch {
+				if !yield(c, nil) {
+					return
+				}
+			}
+		}
+		if failure != nil {
+			yield(nil, failure)
+		}
+	}
+}
+
+// rows reads all deciding facts, row by row.
+func (s *store) rows(ctx context.Context, q sqldb.Querier, c *catalog.Catalog) iter.Seq2[checker.Change, error] {
 	return func(yield func(checker.Change, error) bool) {
 		for _, read := range []func(context.Context, sqldb.Querier, func(checker.Change) error) error{
-			s.resourceFacts, s.subjectFacts, s.memberFacts, s.bindingFacts, s.tokenFacts,
+			s.resourceFacts, s.subjectFacts, s.memberFacts, s.bindingFacts, s.policyFacts(c), s.payerFacts(c), s.tokenFacts,
 		} {
 			err := read(ctx, q, func(c checker.Change) error {
 				if !yield(c, nil) {
@@ -70,9 +129,10 @@ func (s *store) resourceFacts(ctx context.Context, q sqldb.Querier, put func(che
 func (s *store) subjectFacts(ctx context.Context, q sqldb.Querier, put func(checker.Change) error) error {
 	var who checker.Subject
 	var state State
-	return each(ctx, q, "subjects", `SELECT type, id, state FROM access_subjects`,
-		[]any{&who.Type, &who.ID, &state}, func() error {
-			return put(checker.SetSubject{Subject: who, State: stateFact(state)})
+	var end int64
+	return each(ctx, q, "subjects", `SELECT type, id, state, expires_at FROM access_subjects`,
+		[]any{&who.Type, &who.ID, &state, &end}, func() error {
+			return put(checker.SetSubject{Subject: who, State: stateFact(state), Until: end})
 		})
 }
 

@@ -36,12 +36,24 @@ func newCommitDuration() prometheus.Histogram {
 	})
 }
 
+func newEnforceDuration() prometheus.Histogram {
+	return prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "bindery_enforce_duration_seconds", Help: "Time that an acknowledgement waited until every replica had applied the change.",
+		Buckets: commitBuckets,
+	})
+}
+
 // observe registers the metrics of the committer and the graph.
 func (c *committer) observe(reg prometheus.Registerer) error {
 	waiting := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "bindery_commits_waiting", Help: "Writes of deciding facts in the queue.",
 	}, func() float64 { return float64(len(c.queue)) })
-	for _, m := range []prometheus.Collector{c.graph.asked, c.took, waiting, revisions{c}} {
+	all := []prometheus.Collector{c.graph.asked, c.took, waiting, revisions{c}}
+	all = append(all, c.graph.followers.metrics()...)
+	if c.replicas != nil {
+		all = append(all, c.replicas.metrics()...)
+	}
+	for _, m := range all {
 		if err := reg.Register(m); err != nil {
 			return fmt.Errorf("register metrics: %w", err)
 		}

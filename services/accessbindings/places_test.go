@@ -42,11 +42,10 @@ func TestRH7_NothingMovesToAnotherCloud(t *testing.T) {
 
 func TestSU2_GroupsHoldRoles(t *testing.T) {
 	forEach(t, func(t *testing.T, w *world) {
-		team := Ref{typeGroup, "team"}
-		w.know(group(team.ID))
-		w.must(w.members(team, []Subject{vera}, nil))
+		team := w.group(org1, "team")
+		w.join(team, vera)
 		w.mustUpdate(adam, folder1, add(viewer, group(team.ID)))
-		if got := w.list(adam, folder1, 0); !slices.Equal(got, []string{"viewer group:team"}) {
+		if got := w.list(adam, folder1, 0); !slices.Equal(got, []string{"viewer group:" + team.ID}) {
 			t.Errorf("bindings %v", got)
 		}
 		if !w.allowed(vera, getFolder, folder1) || w.allowed(nick, getFolder, folder1) {

@@ -1,8 +1,10 @@
 package accessbindings
 
 import (
+	"cmp"
 	"context"
 	"strings"
+	"time"
 
 	"github.com/bindery-iam/bindery/pkg/apierr"
 	"github.com/bindery-iam/bindery/pkg/authn"
@@ -19,6 +21,7 @@ type Resources struct {
 	accessv1.UnimplementedResourceServiceServer
 	committer *committer
 	catalog   *roleBook
+	now       func() time.Time
 }
 
 // owners of types whose service is not named like the unit that keeps them.
@@ -78,6 +81,9 @@ func (s *Resources) RegisterResource(ctx context.Context, req *accessv1.Register
 		}
 		in.members = append(in.members, subjectOf(m))
 	}
+	if in.resource.Type == typeOrganization {
+		in.groups = groupsOf(in.resource.ID, nowMicros(s.committer.now))
+	}
 	r, err := s.committer.submit(ctx, in)
 	if err != nil {
 		return nil, err
@@ -106,9 +112,9 @@ func (s *Resources) MoveResource(ctx context.Context, req *accessv1.MoveResource
 // RemoveResource removes a resource and all below it. Service accounts and groups
 // among them end as subjects too. Repeated, or for a resource that never was, it
 // leaves the tombstone that keeps the id from being used later. Fails:
-// TYPE_NOT_OWNED.
+// TYPE_NOT_OWNED, LAST_OWNER for a service account (OW-1).
 func (s *Resources) RemoveResource(ctx context.Context, req *accessv1.RemoveResourceRequest) (*accessv1.RemoveResourceResponse, error) {
-	in := &removeResource{resource: refOf(req.GetResource()), record: recordOf(ctx, eventSource, "RemoveResource")}
+	in := &removeResource{resource: refOf(req.GetResource()), catalog: s.catalog, record: recordOf(ctx, eventSource, "RemoveResource")}
 	if err := owned(ctx, in.resource.Type); err != nil {
 		return nil, err
 	}
@@ -120,6 +126,41 @@ func (s *Resources) RemoveResource(ctx context.Context, req *accessv1.RemoveReso
 		return nil, err
 	}
 	return &accessv1.RemoveResourceResponse{Revision: r.revision}, nil
+}
+
+// defaultRemoved is how many removed resources a list has that does not say.
+const defaultRemoved = 100
+
+// ListRemovedResources lists the removed resources of a type after a place, in the
+// order of their removal; those of a place in another epoch begin anew. What it tells
+// is in force.
+func (s *Resources) ListRemovedResources(ctx context.Context, req *accessv1.ListRemovedResourcesRequest) (*accessv1.ListRemovedResourcesResponse, error) {
+	after := req.GetAfter()
+	if err := checkText("after", req.GetType(), after.GetId()); err != nil {
+		return nil, err
+	}
+	size := cmp.Or(int(req.GetPageSize()), defaultRemoved)
+	resp := new(accessv1.ListRemovedResourcesResponse)
+	err := s.committer.read(ctx, func(ctx context.Context, st *store, q sqldb.Querier) error {
+		h, err := st.head(ctx, q, false)
+		if err != nil {
+			return err
+		}
+		if after.GetEpoch() != h.Epoch {
+			after = &accessv1.RemovalPlace{Epoch: h.Epoch}
+		}
+		gone, err := st.removedAfter(ctx, q, req.GetType(), after.GetRevision(), after.GetId(), size)
+		resp.Last = after
+		for _, r := range gone {
+			resp.Ids = append(resp.Ids, r.ID)
+			resp.Last = &accessv1.RemovalPlace{Epoch: h.Epoch, Revision: r.Revision, Id: r.ID}
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return resp, nil
 }
 
 // GetResourcePath reads the path of a resource: itself first, the root last. What
@@ -154,7 +195,7 @@ func (s *Resources) admit(ctx context.Context, r, parent Ref) error {
 	}
 	typ, catalogued := s.catalog.ResourceType(r.Type)
 	switch {
-	case !catalogued, parent.Type == typ.Parent, parent == (Ref{}) && typ.ParentOptional:
+	case !catalogued, parent.Type == typ.Parent, parent == (Ref{}) && typ.ParentOptional, typ.Nested && parent.Type == r.Type:
 		return nil
 	case typ.Parent == "":
 		return apierr.InvalidField("parent", "a %s is the root of its tree", r.Type)

@@ -75,7 +75,7 @@ func newRoleBook(c *catalog.Catalog) *roleBook {
 	for _, r := range c.Roles() {
 		b.roles[r.ID] = rules.Role{
 			ID: r.ID, Withdrawn: r.Deprecated, ByPlatform: !r.Public || slices.Contains(r.AssignableBy, "system"),
-			AssignableOn: r.AssignableOn, Assign: r.AssignPermission, Owns: ownedType(r), Holders: holdersOf(r),
+			AssignableOn: r.AssignableOn, Permissions: r.Permissions, Assign: r.AssignPermission, Owns: ownedType(r), Holders: holdersOf(r),
 		}
 	}
 	return b

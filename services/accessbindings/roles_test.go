@@ -115,7 +115,7 @@ func TestAS15_TheRolesOfThePlatform(t *testing.T) {
 		}
 	}
 	slices.Sort(got)
-	if want := []string{"billing.accounts.customer", "marketplace.publishers.owner"}; !slices.Equal(got, want) {
+	if want := []string{"billing.accounts.customer", "marketplace.products.user", "marketplace.publishers.owner"}; !slices.Equal(got, want) {
 		t.Errorf("given by the platform alone: %v, want %v", got, want)
 	}
 }

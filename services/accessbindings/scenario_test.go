@@ -26,7 +26,7 @@ func TestScenarios(t *testing.T) {
 			s.Roles, _ = testCatalog(t).Matrix()
 			o := &oracle{
 				world: w, prefix: filepath.Base(file)[:1] + "-", base: time.Now().Truncate(time.Microsecond),
-				gen: &checkertest.Generator{World: &s.World}, placed: map[checkertest.Ref]bool{},
+				gen: &checkertest.Generator{World: &s.World}, placed: map[checkertest.Ref]bool{}, ids: map[string]string{},
 			}
 			w.clock.set(o.base)
 			o.play(found(&s.World))

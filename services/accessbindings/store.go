@@ -6,11 +6,14 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/bindery-iam/bindery/pkg/apierr"
 	"github.com/bindery-iam/bindery/pkg/sqldb"
+
+	accessv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/access/v1"
 )
 
 //go:embed migrations
@@ -29,18 +32,33 @@ type store struct{ db *sqldb.DB }
 // epoch.
 const EpochTable = "access_revision"
 
-// head is the newest revision and the line of the store that it belongs to. A
-// restored backup continues in another epoch.
-type head struct{ Revision, Epoch int64 }
+// head is the newest revision, the write that made it, and the line of the store that
+// it belongs to. A restored backup continues in another epoch.
+type head struct {
+	line
+	Revision int64
+	WriteID  string // "" for one from before it was kept
+	Timeline string // of the database, in which the line is
+	Now      string // the one in which the database is
+}
+
+// headQuery reads the head, for head.scan.
+func (s *store) headQuery() string {
+	return `SELECT revision, epoch, line, write_id, timeline, ` + s.db.Timeline() + ` FROM access_revision WHERE one = 1`
+}
+
+func (h *head) scan(row sqldb.Scanner) error {
+	return row.Scan(&h.Revision, &h.Epoch, &h.Number, &h.WriteID, &h.Timeline, &h.Now)
+}
 
 // head reads the head; lock keeps every other write out until the transaction ends.
 func (s *store) head(ctx context.Context, q sqldb.Querier, lock bool) (head, error) {
-	query := `SELECT revision, epoch FROM access_revision WHERE one = 1`
+	query := s.headQuery()
 	if lock {
 		query += s.db.ForUpdate()
 	}
 	var h head
-	if err := q.QueryRowContext(ctx, query).Scan(&h.Revision, &h.Epoch); err != nil {
+	if err := h.scan(q.QueryRowContext(ctx, query)); err != nil {
 		return head{}, fmt.Errorf("read revision: %w", err)
 	}
 	return h, nil
@@ -118,6 +136,27 @@ func (s *store) subtree(ctx context.Context, q sqldb.Querier, r Ref) ([]below, e
 	})
 }
 
+// removal is a removed resource and the revision at which it was.
+type removal struct {
+	ID       string
+	Revision int64
+}
+
+// removedAfter reads at most limit removed resources of a type that follow a place,
+// in the order of revision and id.
+func (s *store) removedAfter(ctx context.Context, q sqldb.Querier, typ string, revision int64, id string, limit int) ([]removal, error) {
+	rows, err := q.QueryContext(ctx, `
+		SELECT id, removed FROM access_resources
+		WHERE type = $1 AND removed > 0 AND (removed, id) > ($2, $3)
+		ORDER BY removed, id LIMIT $4`, typ, revision, id, limit)
+	if err != nil {
+		return nil, fmt.Errorf("read removed resources: %w", err)
+	}
+	return collect(rows, "read removed resources", func() (r removal, err error) {
+		return r, rows.Scan(&r.ID, &r.Revision)
+	})
+}
+
 // bindingColumns are those of scanBindings.
 const bindingColumns = `role_id, subject_type, subject_id, source_kind, source_id, expires_at, number`
 
@@ -136,17 +175,22 @@ func (s *store) bindingsOn(ctx context.Context, q sqldb.Querier, r Ref, roles []
 }
 
 // pageOn reads at most limit pairs on a resource that are in force at a time and
-// whose number is above after, in the order of listings.
-func (s *store) pageOn(ctx context.Context, q sqldb.Querier, r Ref, after, now int64, limit int) ([]Binding, error) {
+// whose number is above after, in the order of listings. changeable leaves out those
+// that only grant policies keep in force.
+func (s *store) pageOn(ctx context.Context, q sqldb.Querier, r Ref, after, now int64, limit int, changeable bool) ([]Binding, error) {
+	hidden := accessv1.Source_KIND_UNSPECIFIED // no row has it
+	if changeable {
+		hidden = accessv1.Source_POLICY
+	}
 	return s.scanBindings(ctx, q, `
 		SELECT `+bindingColumns+`
 		FROM access_bindings
 		WHERE resource_type = $1 AND resource_id = $2 AND number IN (
 			SELECT DISTINCT number FROM access_bindings
-			WHERE resource_type = $1 AND resource_id = $2 AND number > $3 AND (expires_at = 0 OR expires_at > $4)
+			WHERE resource_type = $1 AND resource_id = $2 AND number > $3 AND (expires_at = 0 OR expires_at > $4) AND source_kind <> $6
 			ORDER BY number LIMIT $5
 		)
-		ORDER BY number, source_kind, source_id`, r.Type, r.ID, after, now, limit)
+		ORDER BY number, source_kind, source_id`, r.Type, r.ID, after, now, limit, int64(hidden))
 }
 
 // scanBindings folds rows that are ordered by pair into bindings.
@@ -197,20 +241,10 @@ func (s *store) heldBy(ctx context.Context, q sqldb.Querier, who Subject) ([]hel
 
 // states reads the states of subjects; those that nobody made known are absent.
 func (s *store) states(ctx context.Context, q sqldb.Querier, subjects []Subject) (map[Subject]State, error) {
-	const batch = 100 // bounds the number of parameters
 	found := make(map[Subject]State, len(subjects))
-	for len(subjects) > 0 {
-		n := min(batch, len(subjects))
-		args := make([]any, 0, 2*n)
-		var where strings.Builder
-		for i, who := range subjects[:n] {
-			if i > 0 {
-				where.WriteString(", ")
-			}
-			where.WriteString("($" + strconv.Itoa(2*i+1) + ", $" + strconv.Itoa(2*i+2) + ")")
-			args = append(args, who.Type, who.ID)
-		}
-		rows, err := q.QueryContext(ctx, `SELECT type, id, state FROM access_subjects WHERE (type, id) IN (VALUES `+where.String()+`)`, args...)
+	for some := range slices.Chunk(subjects, subjectBatch) {
+		values, args := pairsOf(some, 0)
+		rows, err := q.QueryContext(ctx, `SELECT type, id, state FROM access_subjects WHERE (type, id) IN (VALUES `+values+`)`, args...)
 		if err != nil {
 			return nil, fmt.Errorf("read subjects: %w", err)
 		}
@@ -224,38 +258,8 @@ func (s *store) states(ctx context.Context, q sqldb.Querier, subjects []Subject)
 		if err != nil {
 			return nil, err
 		}
-		subjects = subjects[n:]
 	}
 	return found, nil
-}
-
-// containersOf reads the containers of a type ("" for any) of which a subject is
-// a direct member, ordered by type and id.
-func (s *store) containersOf(ctx context.Context, q sqldb.Querier, who Subject, typ string) ([]Ref, error) {
-	rows, err := q.QueryContext(ctx, `
-		SELECT container_type, container_id FROM access_members
-		WHERE subject_type = $1 AND subject_id = $2 AND ($3 = '' OR container_type = $3)
-		ORDER BY container_type, container_id`, who.Type, who.ID, typ)
-	if err != nil {
-		return nil, fmt.Errorf("read memberships: %w", err)
-	}
-	return collect(rows, "read memberships", func() (r Ref, err error) {
-		return r, rows.Scan(&r.Type, &r.ID)
-	})
-}
-
-// membersOf reads the direct members of a container, ordered by type and id.
-func (s *store) membersOf(ctx context.Context, q sqldb.Querier, container Ref) ([]Subject, error) {
-	rows, err := q.QueryContext(ctx, `
-		SELECT subject_type, subject_id FROM access_members
-		WHERE container_type = $1 AND container_id = $2
-		ORDER BY subject_type, subject_id`, container.Type, container.ID)
-	if err != nil {
-		return nil, fmt.Errorf("read members: %w", err)
-	}
-	return collect(rows, "read members", func() (m Subject, err error) {
-		return m, rows.Scan(&m.Type, &m.ID)
-	})
 }
 
 // expired reads the resources and roles of at most limit pairs that have a source

@@ -2,14 +2,15 @@ package accessbindings
 
 import (
 	"crypto/rand"
-	"fmt"
 	"testing"
 	"time"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/bindery-iam/bindery/pkg/apierr"
+	"github.com/bindery-iam/bindery/pkg/authn"
 	"github.com/bindery-iam/bindery/services/accessbindings/rules"
 
 	accessv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/access/v1"
@@ -133,39 +134,6 @@ func TestPG1_PublicGroupsAreEverybody(t *testing.T) {
 	})
 }
 
-func TestGR3_GroupsInGroups(t *testing.T) {
-	forEach(t, func(t *testing.T, w *world) {
-		box := func(n int) Ref { return Ref{typeGroup, fmt.Sprintf("g%d", n)} }
-		for n := range maxNesting + 1 {
-			w.know(group(box(n).ID))
-		}
-		for n := range maxNesting - 1 { // g1 in g0, g2 in g1, …
-			w.must(w.members(box(n), []Subject{group(box(n + 1).ID)}, nil))
-		}
-		last := box(maxNesting - 1)
-		refused(t, w.members(last, []Subject{group(box(maxNesting).ID)}, nil), codes.FailedPrecondition, "MEMBERSHIP_TOO_DEEP")
-		refused(t, w.members(last, []Subject{group("g0")}, nil), codes.FailedPrecondition, "MEMBERSHIP_CYCLE")
-		refused(t, w.members(box(3), []Subject{group("g3")}, nil), codes.FailedPrecondition, "MEMBERSHIP_CYCLE")
-		w.must(w.members(last, []Subject{vera}, nil))
-		w.mustUpdate(adam, folder1, add(viewer, group("g0")))
-		if !w.allowed(vera, getFolder, folder1) {
-			t.Error("a member of the innermost group may not")
-		}
-		w.must(w.members(box(4), nil, []Subject{group("g5")}))
-		if w.allowed(vera, getFolder, folder1) {
-			t.Error("the chain is broken and vera may")
-		}
-		w.must(w.members(box(4), []Subject{group("g5")}, nil))
-		w.state(group("g0"), stateDeleted) // GR-5
-		if w.allowed(vera, getFolder, folder1) || len(w.list(adam, folder1, 0)) != 0 {
-			t.Error("a deleted group still counts")
-		}
-		refused(t, w.members(org1, []Subject{group("g1")}, nil), codes.InvalidArgument, "VALIDATION_FAILED")
-		refused(t, w.members(cloud1, []Subject{vera}, nil), codes.InvalidArgument, "VALIDATION_FAILED")
-		refused(t, w.members(Ref{typeGroup, "none"}, []Subject{vera}, nil), codes.NotFound, "RESOURCE_NOT_FOUND")
-	})
-}
-
 func TestSU9_ServiceAccountsAtHome(t *testing.T) {
 	forEach(t, func(t *testing.T, w *world) {
 		bot := robot("bot")
@@ -186,6 +154,58 @@ func TestSU9_ServiceAccountsAtHome(t *testing.T) {
 	})
 }
 
+// A token of a session ends with it, also one that is issued later; tokens of other
+// sessions, and those of none, stay good.
+func TestTK5_ATokenEndsWithItsSession(t *testing.T) {
+	forEach(t, func(t *testing.T, w *world) {
+		w.mustUpdate(adam, folder1, add(viewer, vera))
+		ended, also, other := authn.TokenID{1}, authn.TokenID{2}, authn.TokenID{3}
+		issue := func(session authn.TokenID) string {
+			t.Helper()
+			token, err := w.Issuer.IssueGrant(authn.Grant{Type: vera.Type, ID: vera.ID, Session: session}, time.Hour)
+			w.must(err)
+			return token.Text
+		}
+		before, kept, free := issue(ended), issue(other), issue(authn.TokenID{})
+		for range 2 {
+			_, err := w.subjects.RevokeSessions(t.Context(), &accessv1.RevokeSessionsRequest{Sessions: []*accessv1.RevokedSession{
+				{SessionId: ended[:], ExpiresAt: timestamppb.New(w.clock.now().Add(time.Hour))},
+				{SessionId: also[:], ExpiresAt: timestamppb.New(w.clock.now().Add(time.Hour))},
+				{SessionId: ended[:], ExpiresAt: timestamppb.New(w.clock.now().Add(time.Hour))},
+			}})
+			w.must(err)
+		}
+		for _, c := range []struct {
+			name, token string
+			code        codes.Code
+			reason      string
+		}{
+			{"issued before", before, codes.Unauthenticated, "TOKEN_REVOKED"},
+			{"issued after", issue(ended), codes.Unauthenticated, "TOKEN_REVOKED"},
+			{"of the other one that ended", issue(also), codes.Unauthenticated, "TOKEN_REVOKED"},
+			{"of a session that goes on", kept, codes.OK, ""},
+			{"of no session", free, codes.OK, ""},
+		} {
+			path := []*accessservicev2.Resource{{Type: folder1.Type, Id: folder1.ID}}
+			_, alone := w.check.Authorize(t.Context(), &accessservicev2.AuthorizeRequest{
+				Identity: &accessservicev2.AuthorizeRequest_IamToken{IamToken: c.token}, Permission: getFolder, ResourcePath: path})
+			_, who := w.check.Authenticate(t.Context(), &accessservicev2.AuthenticateRequest{
+				Credentials: &accessservicev2.AuthenticateRequest_IamToken{IamToken: c.token}})
+			_, list := w.bindings.ListAccessBindings(w.Context(c.token), &accessv1.ListAccessBindingsRequest{Resource: folder1.proto()})
+			for door, err := range map[string]error{"Authorize": alone, "Authenticate": who, "the unit's own methods": list} {
+				if status.Code(err) != c.code || apierr.ReasonOf(err) != c.reason {
+					t.Errorf("a token %s, %s: %v", c.name, door, err)
+				}
+			}
+		}
+		var rows int
+		w.must(w.db.QueryRowContext(t.Context(), `SELECT COUNT(*) FROM access_revoked_tokens`).Scan(&rows))
+		if rows != 2 {
+			t.Errorf("%d facts are kept of 2 sessions", rows)
+		}
+	})
+}
+
 func TestOnlyIdentityChangesSubjects(t *testing.T) {
 	forEach(t, func(t *testing.T, w *world) {
 		asManager := accessv1.NewSubjectServiceClient(w.Unit("resourcemanager", Name))
@@ -195,6 +215,11 @@ func TestOnlyIdentityChangesSubjects(t *testing.T) {
 		for name, call := range map[string]func(accessv1.SubjectServiceClient) error{
 			"SetSubject": func(c accessv1.SubjectServiceClient) error {
 				_, err := c.SetSubject(w.User(olga.ID), &accessv1.SetSubjectRequest{Subject: vera.proto(), State: stateSuspended})
+				return err
+			},
+			"RevokeSessions": func(c accessv1.SubjectServiceClient) error {
+				_, err := c.RevokeSessions(w.User(olga.ID), &accessv1.RevokeSessionsRequest{
+					Sessions: []*accessv1.RevokedSession{{SessionId: id, ExpiresAt: timestamppb.Now()}}})
 				return err
 			},
 			"RevokeToken": func(c accessv1.SubjectServiceClient) error {

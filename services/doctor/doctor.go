@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/bindery-iam/bindery/pkg/secret"
 	"github.com/bindery-iam/bindery/pkg/sqldb"
 )
 
@@ -51,12 +52,14 @@ func (r Report) Healthy() bool {
 type Unit struct {
 	Name       string
 	Migrations []sqldb.Migrations
+	Sealed     []secret.Column // columns of sealed values
 }
 
 // Options say what to look at. All are required but as told.
 type Options struct {
 	DataDir string
 	CertPEM string // file of the certificate that is served; empty means the one in the data directory
+	SealKey string // file of the keys that seal
 	Units   []Unit
 	Now     func() time.Time
 
@@ -128,6 +131,7 @@ func (d *doctor) facts(ctx context.Context) {
 		f.units(ctx)
 		f.jobs(ctx)
 		f.operations(ctx)
+		f.sealed(ctx)
 		return ctx.Err()
 	})
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bindery-iam/bindery/pkg/secret"
 	"github.com/bindery-iam/bindery/pkg/server"
 	"github.com/bindery-iam/bindery/pkg/sqldb"
 	"github.com/bindery-iam/bindery/pkg/sqldb/sqldbtest"
@@ -45,8 +46,13 @@ const healthy = `
 		('resource-manager.cloud', 'cld1', 'organization-manager.organization', 'org1', 0),
 		('resource-manager.folder', 'fld1', 'resource-manager.cloud', 'cld1', 0),
 		('resource-manager.folder', 'fld2', 'resource-manager.cloud', 'cld1', 0),
-		('resource-manager.folder', 'old', 'resource-manager.cloud', 'cld0', 7);
-	INSERT INTO {accessbindings.access_subjects} (type, id, state) VALUES ('userAccount', 'usr1', 1), ('userAccount', 'gone', 3);
+		('resource-manager.folder', 'old', 'resource-manager.cloud', 'cld0', 7),
+		('iam.serviceAccount', 'sac1', 'resource-manager.folder', 'fld1', 0);
+	INSERT INTO {accessbindings.access_subjects} (type, id, state) VALUES ('userAccount', 'usr1', 1), ('userAccount', 'gone', 3), ('serviceAccount', 'sac1', 1);
+	INSERT INTO {identity.identity_service_accounts} (id, folder_id, cloud_id, name, description, labels, status, version, operation, created_by, created_at, expires_at, last_authenticated_at) VALUES
+		('sac1', 'fld1', 'cld1', 'a', '', '{}', 'ACTIVE', 1, '', 'usr1', 0, 0, 0), ('sac2', 'fld1', 'cld1', 'b', '', '{}', 'CREATING', 1, 'oid1', 'usr1', 0, 0, 0),
+		('sac3', 'old', 'cld1', 'c', '', '{}', 'ACTIVE', 1, '', 'usr1', 0, 0, 0);
+	INSERT INTO {accessbindings.access_assignments} (organization_id, pairs) VALUES ('org1', 2);
 	INSERT INTO {accessbindings.access_members} (container_type, container_id, subject_type, subject_id) VALUES
 		('organization-manager.organization', 'org1', 'userAccount', 'usr1');
 	INSERT INTO {accessbindings.access_bindings} (resource_type, resource_id, role_id, subject_type, subject_id, source_kind, source_id, expires_at, number) VALUES
@@ -76,11 +82,15 @@ func eachEngine(t *testing.T, f func(t *testing.T, p *patient)) {
 			if engine == sqldb.PostgreSQL {
 				p.url = sqldbtest.URL(t)
 			}
-			p.opts = doctor.Options{DataDir: dir, Now: time.Now, Open: func(ctx context.Context) (*sqldb.DB, error) {
+			p.opts = doctor.Options{DataDir: dir, SealKey: filepath.Join(dir, secret.SealKeyFile), Now: time.Now, Open: func(ctx context.Context) (*sqldb.DB, error) {
 				return sqldb.Open(ctx, sqldb.Config{URL: p.url, ReadOnly: true})
 			}}
 			for _, u := range []server.Unit{accessbindings.Unit(), identity.Unit(), resourcemanager.Unit()} {
-				p.opts.Units = append(p.opts.Units, doctor.Unit{Name: u.Name, Migrations: u.Migrations})
+				unit := doctor.Unit{Name: u.Name, Migrations: u.Migrations}
+				if u.Name == identity.Name {
+					unit.Sealed = identity.Sealed()
+				}
+				p.opts.Units = append(p.opts.Units, unit)
 				db := p.open(u.Name)
 				if err := sqldb.Migrate(t.Context(), db, u.Migrations...); err != nil {
 					t.Fatal(err)
@@ -179,7 +189,7 @@ func TestFacts(t *testing.T) {
 		{"revision", `UPDATE {accessbindings.access_revision} SET revision = 8`, "epoch: the revision is 8 and there is a change of revision 9"},
 		{"orphan", `INSERT INTO {accessbindings.access_resources} VALUES ('x', 'leaf', 'resource-manager.folder', 'old', 0)`, "tree: resources below one that is not there: x leaf"},
 		{"cycle", `INSERT INTO {accessbindings.access_resources} VALUES ('x', 'a', 'x', 'b', 0), ('x', 'b', 'x', 'a', 0)`, "tree: resources that stand below themselves: x a, x b"},
-		{"binding on nothing", `UPDATE {accessbindings.access_bindings} SET resource_id = 'cld9' WHERE subject_id = 'usr1'`, "bindings: bindings on resources that are not there: resource-manager.cloud cld9"},
+		{"binding on nothing", `UPDATE {accessbindings.access_bindings} SET resource_id = 'cld9' WHERE subject_id = 'usr1'; UPDATE {accessbindings.access_assignments} SET pairs = 1`, "bindings: bindings on resources that are not there: resource-manager.cloud cld9"},
 		{"binding of nobody", `UPDATE {accessbindings.access_bindings} SET subject_id = 'usr9' WHERE subject_id = 'usr1'`, "bindings: bindings of subjects that are not there: userAccount usr9"},
 		{"binding of somebody deleted", `UPDATE {accessbindings.access_bindings} SET subject_id = 'gone' WHERE subject_id = 'usr1'`, "bindings: bindings of subjects that are not there: userAccount gone"},
 		{"member", `UPDATE {accessbindings.access_members} SET subject_id = 'usr9'`, "bindings: members that are not there: userAccount usr9"},
@@ -188,14 +198,24 @@ func TestFacts(t *testing.T) {
 		{"tree elsewhere", `UPDATE {accessbindings.access_resources} SET parent_type = 'organization-manager.organization', parent_id = 'org1' WHERE id = 'fld1'`, "units: active resources that the checker does not know, or knows elsewhere: folder fld1"},
 		{"tree without row", `INSERT INTO {accessbindings.access_resources} VALUES ('resource-manager.cloud', 'cld9', 'organization-manager.organization', 'org1', 0)`, "units: resources that only the checker knows: resource-manager.cloud cld9"},
 		{"user", `UPDATE {identity.identity_users} SET state = 'ACTIVE' WHERE id = 'usr2'`, "units: active users that the checker does not know: usr2"},
+		{"account without tree", `UPDATE {accessbindings.access_resources} SET removed = 9 WHERE id = 'sac1'`, "units: service accounts that the checker does not know, or knows elsewhere: sac1"},
+		{"account elsewhere", `UPDATE {accessbindings.access_resources} SET parent_id = 'fld2' WHERE id = 'sac1'`, "units: service accounts that the checker does not know, or knows elsewhere: sac1"},
+		{"account that is no subject", `DELETE FROM {accessbindings.access_subjects} WHERE id = 'sac1'`, "units: service accounts that the checker does not know, or knows elsewhere: sac1"},
+		{"tree without account", `DELETE FROM {identity.identity_service_accounts} WHERE id = 'sac1'`, "units: service accounts that only the checker knows: sac1"},
+		{"pairs", `UPDATE {accessbindings.access_assignments} SET pairs = 3`, "pairs: organizations whose number of pairs is wrong (AB-13): org1: counted 3, there are 2"},
+		{"pairs uncounted", `DELETE FROM {accessbindings.access_assignments}`, "pairs: organizations whose number of pairs is wrong (AB-13): org1: counted 0, there are 2"},
+		{"pairs of a folder", `INSERT INTO {accessbindings.access_bindings} (resource_type, resource_id, role_id, subject_type, subject_id, source_kind, source_id, expires_at, number) VALUES
+			('resource-manager.folder', 'fld1', 'viewer', 'userAccount', 'usr1', 1, '', 0, 1), ('resource-manager.folder', 'fld1', 'viewer', 'userAccount', 'usr1', 2, 'p', 0, 1)`,
+			"pairs: organizations whose number of pairs is wrong (AB-13): org1: counted 2, there are 3"},
 		{"late job", `UPDATE {identity.goqite} SET timeout = '2020-01-01T00:00:00.000Z'`, "jobs: jobs of identity that were due over 5m0s ago, and nobody does: is it served?: m_1 since"},
 		{"failing job", `UPDATE {identity.goqite} SET received = 5`, "jobs: jobs of identity that fail again and again: its log says why: m_1, tried 5 times"},
 		{"stuck operation", `UPDATE {resourcemanager.resourcemanager_operations} SET done = $false WHERE id = 'orm0'`, "operations: operations that began over 10m0s ago and did not end: orm0"},
 		{"late deletion", `UPDATE {resourcemanager.resourcemanager_resources} SET delete_after = 7 WHERE id = 'fld2'`, "operations: operations that began over 10m0s ago and did not end: orm1"},
 		{"many", `DELETE FROM {accessbindings.access_subjects}; INSERT INTO {identity.identity_users} (id, login, login_folded, email, email_folded, state, created_at, last_authenticated_at) VALUES
-			('usr3', '3', '3', '3', '3', 'ACTIVE', 0, 0), ('usr4', '4', '4', '4', '4', 'ACTIVE', 0, 0), ('usr5', '5', '5', '5', '5', 'ACTIVE', 0, 0); DELETE FROM {accessbindings.access_members}; DELETE FROM {accessbindings.access_bindings}`,
+			('usr3', '3', '3', '3', '3', 'ACTIVE', 0, 0), ('usr4', '4', '4', '4', '4', 'ACTIVE', 0, 0), ('usr5', '5', '5', '5', '5', 'ACTIVE', 0, 0); DELETE FROM {accessbindings.access_members}; DELETE FROM {accessbindings.access_bindings};
+			DELETE FROM {accessbindings.access_assignments}; DELETE FROM {identity.identity_service_accounts}; DELETE FROM {accessbindings.access_resources} WHERE id = 'sac1'`,
 			"units: active users that the checker does not know: usr1, usr3, usr4 and 1 more"},
-		{"old schema", `UPDATE {identity.schema_versions} SET version = 0 WHERE name = 'identity_audit'`, "schema: identity_audit of identity is at version 0, and this program needs 1: run bindery migrate"},
+		{"old schema", `UPDATE {identity.schema_versions} SET version = 0 WHERE name = 'identity_audit'`, "schema: identity_audit of identity is at version 0, and this program needs 2: run bindery migrate"},
 		{"new schema", `UPDATE {identity.schema_versions} SET version = 99 WHERE name = 'identity'`, "this program knows only"},
 	}
 	eachEngine(t, func(t *testing.T, p *patient) {
@@ -295,7 +315,7 @@ func TestDamagedFile(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		at := strings.LastIndex(string(raw), "CREATING") // a row of a table
+		at := strings.LastIndex(string(raw), "CREATINGusr1") // a row of a table
 		copy(raw[at-200:], strings.Repeat("\xff", 190))
 		if err := os.WriteFile(p.url, raw, 0o600); err != nil {
 			t.Fatal(err)

@@ -117,6 +117,23 @@ func (f *facts) bindings(ctx context.Context) {
 			WHERE s.id IS NULL ORDER BY 1`)
 		return slices.Concat(resources, subjects, members), err
 	})
+	f.check("pairs", "organizations have as many pairs of role and subject as are counted for their quota", func() ([]string, error) {
+		return f.none(ctx, "organizations whose number of pairs is wrong (AB-13)", `
+			WITH RECURSIVE standing (organization, type, id) AS (
+				SELECT id, type, id FROM {accessbindings.access_resources} WHERE type = 'organization-manager.organization' AND removed = 0
+				UNION
+				SELECT s.organization, r.type, r.id FROM {accessbindings.access_resources} r
+				JOIN standing s ON r.parent_type = s.type AND r.parent_id = s.id WHERE r.removed = 0
+			), pairs (organization, n) AS (
+				SELECT s.organization, COUNT(*) FROM standing s
+				JOIN (SELECT DISTINCT resource_type, resource_id, number FROM {accessbindings.access_bindings}) b ON b.resource_type = s.type AND b.resource_id = s.id
+				GROUP BY s.organization
+			)
+			SELECT o.id || ': counted ' || COALESCE(a.pairs, 0) || ', there are ' || COALESCE(p.n, 0) FROM {accessbindings.access_resources} o
+			LEFT JOIN pairs p ON p.organization = o.id
+			LEFT JOIN {accessbindings.access_assignments} a ON a.organization_id = o.id
+			WHERE o.type = 'organization-manager.organization' AND o.removed = 0 AND COALESCE(a.pairs, 0) <> COALESCE(p.n, 0) ORDER BY 1`)
+	})
 }
 
 // kinds gives a row of resourcemanager the type that the tree knows it by.
@@ -126,7 +143,7 @@ const kinds = `CASE %[1]s.kind WHEN 'organization' THEN 'organization-manager.or
 // units compares what the units keep with what the checker knows.
 func (f *facts) units(ctx context.Context) {
 	kind := fmt.Sprintf(kinds, "r")
-	f.check("units", "users, organizations, clouds and folders are the same for all units", func() ([]string, error) {
+	f.check("units", "users, service accounts, organizations, clouds and folders are the same for all units", func() ([]string, error) {
 		unknown, err := f.none(ctx, "active resources that the checker does not know, or knows elsewhere", `
 			SELECT r.kind || ' ' || r.id FROM {resourcemanager.resourcemanager_resources} r
 			LEFT JOIN {accessbindings.access_resources} t ON t.type = `+kind+` AND t.id = r.id AND t.removed = 0 AND t.parent_id = COALESCE(r.parent_id, '')
@@ -147,8 +164,32 @@ func (f *facts) units(ctx context.Context) {
 			SELECT u.id FROM {identity.identity_users} u
 			LEFT JOIN {accessbindings.access_subjects} s ON s.type = 'userAccount' AND s.id = u.id
 			WHERE u.state = 'ACTIVE' AND s.id IS NULL ORDER BY 1`)
-		return slices.Concat(unknown, without, users), err
+		if err != nil {
+			return nil, err
+		}
+		accounts, err := f.accounts(ctx)
+		return slices.Concat(unknown, without, users, accounts), err
 	})
+}
+
+// accounts compares the service accounts of identity with the tree and the subjects.
+// Those of a folder that is gone go after it.
+func (f *facts) accounts(ctx context.Context) ([]string, error) {
+	unknown, err := f.none(ctx, "service accounts that the checker does not know, or knows elsewhere", `
+		SELECT a.id FROM {identity.identity_service_accounts} a
+		JOIN {accessbindings.access_resources} f ON f.type = 'resource-manager.folder' AND f.id = a.folder_id AND f.removed = 0
+		LEFT JOIN {accessbindings.access_resources} t ON t.type = 'iam.serviceAccount' AND t.id = a.id AND t.removed = 0
+			AND t.parent_type = f.type AND t.parent_id = f.id
+		LEFT JOIN {accessbindings.access_subjects} s ON s.type = 'serviceAccount' AND s.id = a.id AND s.state <> 3
+		WHERE a.status IN ('ACTIVE', 'SUSPENDED') AND (t.id IS NULL OR s.id IS NULL) ORDER BY 1`)
+	if err != nil {
+		return nil, err
+	}
+	without, err := f.none(ctx, "service accounts that only the checker knows", `
+		SELECT t.id FROM {accessbindings.access_resources} t
+		LEFT JOIN {identity.identity_service_accounts} a ON a.id = t.id
+		WHERE t.type = 'iam.serviceAccount' AND t.removed = 0 AND a.id IS NULL ORDER BY 1`)
+	return slices.Concat(unknown, without), err
 }
 
 // jobs looks for those that wait too long, or fail again and again.

@@ -69,7 +69,7 @@ func (d *doctor) version(ctx context.Context) ([]string, error) {
 func (d *doctor) skew(ctx context.Context) ([]string, error) {
 	var micros int64
 	before := d.Now()
-	if err := d.db.QueryRowContext(ctx, `SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint`).Scan(&micros); err != nil {
+	if err := d.db.QueryRowContext(ctx, `SELECT `+d.db.Clock()).Scan(&micros); err != nil {
 		return nil, err
 	}
 	theirs, after := time.UnixMicro(micros), d.Now()

@@ -19,7 +19,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
-	identityv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/identity/v1"
+	brmv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/resourcemanager/v1"
 	iamv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/iam/v1"
 	rmv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/resourcemanager/v1"
 )
@@ -57,7 +57,9 @@ func TestUnitAway(t *testing.T) {
 		t.Run(tt.unit, func(t *testing.T) {
 			a := *a
 			a.t = t
-			s.unit[tt.unit].kill()
+			for _, one := range s.processesOf(tt.unit) {
+				one.kill()
+			}
 			for name, call := range a.calls() {
 				if tt.away[name] {
 					a.refused(name, call, awayWithin)
@@ -65,7 +67,9 @@ func TestUnitAway(t *testing.T) {
 					t.Errorf("%s: %v, though it does not need %s", name, err, tt.unit)
 				}
 			}
-			s.unit[tt.unit].start()
+			for _, one := range s.processesOf(tt.unit) {
+				one.start()
+			}
 			a.found()
 			a.create("after-" + tt.unit)
 		})
@@ -230,7 +234,7 @@ func TestGatewayPassesOn(t *testing.T) {
 		}
 	})
 	t.Run("internal methods", func(t *testing.T) {
-		_, err := identityv1.NewSigningKeyServiceClient(conn).ListSigningKeys(ctx, &identityv1.ListSigningKeysRequest{})
+		_, err := brmv1.NewPlaceServiceClient(conn).GetPlace(ctx, &brmv1.GetPlaceRequest{FolderId: "any"})
 		if status.Code(err) != codes.Unimplemented {
 			t.Errorf("%v, want a method that nobody has heard of", err)
 		}
@@ -255,7 +259,7 @@ func TestGatewayPassesOn(t *testing.T) {
 				t.Errorf("%q: %v %v", name, resp.GetStatus(), err)
 			}
 		}
-		_, err := healthv1.NewHealthClient(conn).Check(t.Context(), &healthv1.HealthCheckRequest{Service: "bindery.identity.v1.SigningKeyService"})
+		_, err := healthv1.NewHealthClient(conn).Check(t.Context(), &healthv1.HealthCheckRequest{Service: "bindery.resourcemanager.v1.PlaceService"})
 		if status.Code(err) != codes.NotFound {
 			t.Errorf("health of an internal service: %v, want NOT_FOUND", err)
 		}

@@ -19,9 +19,11 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/bindery-iam/bindery/pkg/secret"
 	"github.com/bindery-iam/bindery/pkg/sqldb"
 	"github.com/bindery-iam/bindery/pkg/sqldb/sqldbtest"
 	iamv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/iam/v1"
+	operationpb "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/operation"
 	rmv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/resourcemanager/v1"
 )
 
@@ -38,7 +40,31 @@ func (s *server) on() []string {
 func (s *server) backup() (file, said string) {
 	s.t.Helper()
 	file = filepath.Join(s.t.TempDir(), "backup")
+	if _, err := os.Stat(s.sealKey()); err == nil { // it was served
+		copyFile(s.t, s.sealKey(), file+sealKeyBeside)
+	}
 	return file, string(command(s.t, append([]string{"backup", "--out", file}, s.on()...)...))
+}
+
+// sealKeyBeside is what the seal key is called that the tests keep beside a backup;
+// an operator keeps it elsewhere.
+const sealKeyBeside = ".seal.key"
+
+// sealKey is the file of a server's own.
+func (s *server) sealKey() string { return filepath.Join(s.dataDir, secret.SealKeyFile) }
+
+func copyFile(t testing.TB, from, to string) {
+	t.Helper()
+	text, err := os.ReadFile(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(to, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // restored starts a new server on either engine, made out of a backup.
@@ -46,6 +72,7 @@ func restored(t *testing.T, databaseURL, file string, flags ...string) (s *serve
 	t.Helper()
 	s = newServer(t, databaseURL)
 	said = string(command(t, append(append([]string{"restore", "--in", file}, flags...), s.on()...)...))
+	copyFile(t, file+sealKeyBeside, s.sealKey())
 	s.start()
 	return s, said
 }
@@ -99,7 +126,9 @@ func TestBackupUnderWrites(t *testing.T) {
 			w.refused(t, elsewhere)
 			w.exchange(t, elsewhere, founder)
 			w.moveTo(t, elsewhere)
+			w.forgetCrews() // they changed after the backup
 			w.each(t, before, (*writer).verify)
+			w.each(t, before, func(each *writer) error { return eventually(each.settleCrew) })
 			for name, c := range map[string]struct {
 				id   string
 				want bool
@@ -121,6 +150,11 @@ func (w *world) folder(t *testing.T, cloud, name string) string {
 	op, err := w.folders().Create(w.as(w.owner), &rmv1.CreateFolderRequest{CloudId: cloud, Name: name})
 	if err != nil {
 		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(time.Minute); !op.GetDone() && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		if op, err = w.operations().Get(w.as(w.owner), &operationpb.GetOperationRequest{OperationId: op.GetId()}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	var made rmv1.Folder
 	if err := op.GetResponse().UnmarshalTo(&made); err != nil {
@@ -240,6 +274,9 @@ func TestMoveToSplitUnits(t *testing.T) {
 	restoredAs := command(t, append([]string{"restore", "--in", file, "--keep-epoch"}, admin.on()...)...)
 	if got, want := revisionOf(t, string(restoredAs)), revisionOf(t, said); got != want {
 		t.Errorf("revision %s, want %s as before", got, want)
+	}
+	for _, key := range []string{units.sealKey, admin.sealKey()} {
+		copyFile(t, file+sealKeyBeside, key)
 	}
 	units.start()
 	w.server = units.server

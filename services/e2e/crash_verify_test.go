@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -44,7 +45,7 @@ func (w *world) each(t *testing.T, all []*writer, do func(*writer) error) {
 // verify looks, without any patience, at all that was acknowledged.
 func (w *writer) verify() error {
 	for _, f := range w.folders {
-		if err := w.verifyRoles(f); err != nil {
+		if err := errors.Join(w.verifyRoles(f), w.verifyPolicy(f)); err != nil {
 			return fmt.Errorf("%s %s: %w", f.name, f.id, err)
 		}
 	}
@@ -53,7 +54,7 @@ func (w *writer) verify() error {
 			return fmt.Errorf("operation %s: %w", a.id, err)
 		}
 	}
-	return nil
+	return w.verifyCrew()
 }
 
 // settle waits for what was under way, until all is sure, and compares what there
@@ -69,7 +70,7 @@ func (w *writer) settle() error {
 			return fmt.Errorf("operation %s: %w", a.id, err)
 		}
 	}
-	return w.verifyList()
+	return errors.Join(w.verifyList(), eventually(w.settleCrew))
 }
 
 // verifyRoles checks what is sure about who may see a folder: first that nobody
@@ -118,7 +119,7 @@ func (w *writer) settleFolder(f *folder) error {
 		}
 		f.gone = state{}
 	}
-	return w.settleRoles(f)
+	return errors.Join(w.settleRoles(f), w.settlePolicy(f))
 }
 
 // settleRemoval waits until a folder is gone with its row: its name is free, and
@@ -269,9 +270,14 @@ func (w *writer) ended(a ack) error {
 
 // allowed asks the checker whether the holder of a token may see a folder.
 func (w *world) allowed(token, folderID string) (bool, error) {
+	return w.holds(token, folderGet, folderID)
+}
+
+// holds asks the checker whether the holder of a token has a permission on a folder.
+func (w *world) holds(token, permission, folderID string) (bool, error) {
 	_, err := w.access().Authorize(w.as(token), &accessservicev2.AuthorizeRequest{
 		Identity:     &accessservicev2.AuthorizeRequest_IamToken{IamToken: token},
-		Permission:   folderGet,
+		Permission:   permission,
 		ResourcePath: []*accessservicev2.Resource{{Type: folderType, Id: folderID}},
 	})
 	if status.Code(err) == codes.PermissionDenied { // so it is for what does not exist

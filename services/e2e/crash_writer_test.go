@@ -36,8 +36,9 @@ type folder struct {
 	name string
 	id   string // empty while its creation is not acknowledged
 
-	gone  state
-	roles [writers]state // of each member, whether it may see the folder
+	gone   state
+	roles  [writers]state // of each member, whether it may see the folder
+	frozen state          // whether an access policy is bound to it
 }
 
 // writer changes things one after the other and keeps what was acknowledged.
@@ -82,6 +83,12 @@ func (w *writer) change() error {
 		return w.remove(f, time.Now().Add(beyondSkew))
 	case p == 8:
 		return w.set(f, !f.roles[w.n].is)
+	case p == 9 && f != w.shared:
+		return w.freeze(f)
+	case p == 10:
+		return w.regroup()
+	case p == 11:
+		return w.halt()
 	default:
 		return w.toggle(f)
 	}

@@ -1,9 +1,11 @@
 // Package e2e tests the built program from outside, as its users meet it.
 //
 //   - The official clients, unmodified, and REST go through one scenario
-//     (testdata/scenario.yaml) and must get the same answers. gosdkv1, gosdkv2 and
+//     (testdata/scenario_*.yaml) and must get the same answers. gosdkv1, gosdkv2 and
 //     nodesdk are programs around the SDKs, outside this module: the SDKs exclude
 //     each other, and they and our stubs register the same proto names.
+//   - The calls of the Terraform provider are made resource by resource, in its order,
+//     and their answers judged as strictly as it does (terraform_test.go).
 //   - The program is killed in the middle of concurrent writes, and what it had
 //     acknowledged must hold afterwards (crash_test.go).
 //   - Requests are sent ten times at once with their idempotency keys, and until they

@@ -32,8 +32,16 @@ type call struct {
 
 // session is the credential of the caller; one field is set.
 type session struct {
-	OAuthToken string `json:"oauthToken,omitempty"`
-	IAMToken   string `json:"iamToken,omitempty"`
+	OAuthToken string      `json:"oauthToken,omitempty"`
+	IAMToken   string      `json:"iamToken,omitempty"`
+	AccountKey *accountKey `json:"accountKey,omitempty"`
+}
+
+// accountKey is an authorized key of a service account.
+type accountKey struct {
+	ID               string `json:"id"`
+	ServiceAccountID string `json:"service_account_id"`
+	PrivateKey       string `json:"private_key"`
 }
 
 // result is what a call gave; the clients write it as a line of JSON.

@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"os"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -10,7 +12,6 @@ import (
 // TestDoors goes through the scenario with every official client and over REST, on
 // either engine and with split units, and compares what they were given.
 func TestDoors(t *testing.T) {
-	steps := loadScenario(t)
 	eachForm(t, func(t *testing.T, s *server) {
 		v1, v2 := goClient(t, "gosdkv1"), goClient(t, "gosdkv2")
 		doors := []struct {
@@ -32,30 +33,68 @@ func TestDoors(t *testing.T) {
 			}},
 			{"nodesdk", func(t *testing.T) door { return nodeClient(t, s) }},
 		}
-		var first []result
+		first := map[string][]result{}
 		for _, d := range doors {
 			t.Run(d.name, func(t *testing.T) {
-				given := play(t, s, d.open(t), steps)
-				if first == nil {
-					first = given
-					return
-				}
-				for i, st := range steps {
-					if diff := cmp.Diff(first[i], given[i]); diff != "" {
-						t.Errorf("%s: another answer than %s had (-%[2]s +%[3]s):\n%[4]s", st.Name, doors[0].name, d.name, diff)
-					}
+				through := d.open(t)
+				for _, scenario := range scenarios {
+					steps := loadScenario(t, scenario)
+					t.Run(scenario, func(t *testing.T) {
+						given := play(t, s, d.name, through, steps)
+						for i, st := range steps {
+							given[i].Message, _ = known(st.Call, given[i].Message).(map[string]any)
+						}
+						if first[scenario] == nil {
+							first[scenario] = given
+							return
+						}
+						for i, st := range steps {
+							if slices.Contains(st.Lack, d.name) {
+								continue
+							}
+							if diff := cmp.Diff(first[scenario][i], given[i]); diff != "" {
+								t.Errorf("%s: another answer than %s had (-%[2]s +%[3]s):\n%[4]s", st.Name, doors[0].name, d.name, diff)
+							}
+						}
+					})
 				}
 			})
 		}
 	})
 }
 
+// unknown are fields that version 3.2.0 of the Node SDK does not have.
+var unknown = map[string]string{"serviceAccount": "status", "apiKey": "maskedSecret"}
+
+// known drops what one of the clients does not know.
+func known(call string, value any) any {
+	service, _, _ := strings.Cut(call, ".")
+	field, ok := unknown[service]
+	if !ok {
+		return value
+	}
+	switch v := value.(type) {
+	case map[string]any:
+		delete(v, field)
+		for key, item := range v {
+			v[key] = known(call, item)
+		}
+	case []any:
+		for i, item := range v {
+			v[i] = known(call, item)
+		}
+	}
+	return value
+}
+
 // TestScenarioIsWhole holds the scenario to what it promises: every call of the
 // REST table is made by some step.
 func TestScenarioIsWhole(t *testing.T) {
 	made := map[string]bool{}
-	for _, st := range loadScenario(t) {
-		made[st.Call] = true
+	for _, scenario := range scenarios {
+		for _, st := range loadScenario(t, scenario) {
+			made[st.Call] = true
+		}
 	}
 	for name := range routes {
 		if !made[name] {

@@ -74,7 +74,7 @@ func TestKillOne(t *testing.T) {
 	s := startSplit(t)
 	w := newWorld(t, s.server)
 	w.endure(t, times(t, "BINDERY_CRASH_ROUNDS", 3, 12), func(_ int, random *rand.Rand) {
-		one := s.unit[splitUnits[random.IntN(len(splitUnits))]]
+		one := s.processes[random.IntN(len(s.processes))]
 		one.kill()
 		time.Sleep(time.Duration(random.IntN(200)) * time.Millisecond)
 		one.await(one.launch())
@@ -292,7 +292,7 @@ func TestTwoProcesses(t *testing.T) {
 }
 
 // cloud makes a cloud in the organization.
-func (w *world) cloud(t *testing.T) string {
+func (w *world) cloud(t testing.TB) string {
 	t.Helper()
 	op, err := w.clouds().Create(w.as(w.owner), &rmv1.CreateCloudRequest{OrganizationId: w.org, Name: "cloud-" + strconv.Itoa(int(time.Now().UnixMilli()))})
 	if err != nil {

@@ -33,8 +33,9 @@ import (
 
 const (
 	// senders go through their requests one after the other, each in a folder of its
-	// own; together they stay below the quota of folders.
-	senders = 20
+	// own; together they stay below the quota of folders, and with all their sends below
+	// the calls that a server lets in at once.
+	senders = 12
 	// sends is how often each request is sent at once: half over gRPC, half over REST.
 	sends = 10
 )

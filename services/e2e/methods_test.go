@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"net/http"
 	"regexp"
@@ -23,9 +24,13 @@ import (
 	"google.golang.org/protobuf/types/dynamicpb"
 
 	accessv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/access/v1"
+	identityv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/identity/v1"
+	notificationv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/notification/v1"
 	brmv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/resourcemanager/v1"
+	supportv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/support/v1"
 	endpointpb "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/endpoint"
 	iamv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/iam/v1"
+	awsv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/iam/v1/awscompatibility"
 	operationpb "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/operation"
 	orgv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/organizationmanager/v1"
 	accessservicev2 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/priv/accessservice/v2"
@@ -36,22 +41,34 @@ import (
 var publicFiles = []protoreflect.FileDescriptor{
 	accessservicev2.File_yandex_cloud_priv_accessservice_v2_access_service_proto,
 	accessv1.File_bindery_access_v1_access_binding_service_proto,
+	accessv1.File_bindery_access_v1_access_policy_service_proto,
+	accessv1.File_bindery_access_v1_role_request_service_proto,
+	identityv1.File_bindery_identity_v1_invitation_service_proto,
+	identityv1.File_bindery_identity_v1_session_service_proto,
+	notificationv1.File_bindery_notification_v1_subscription_service_proto,
 	brmv1.File_bindery_resourcemanager_v1_deletion_service_proto,
 	brmv1.File_bindery_resourcemanager_v1_organization_service_proto,
+	supportv1.File_bindery_support_v1_ticket_service_proto,
 	endpointpb.File_yandex_cloud_endpoint_api_endpoint_service_proto,
+	iamv1.File_yandex_cloud_iam_v1_access_analyzer_service_proto,
+	iamv1.File_yandex_cloud_iam_v1_access_policy_template_service_proto,
+	iamv1.File_yandex_cloud_iam_v1_api_key_service_proto,
 	iamv1.File_yandex_cloud_iam_v1_iam_token_service_proto,
+	iamv1.File_yandex_cloud_iam_v1_key_service_proto,
+	iamv1.File_yandex_cloud_iam_v1_refresh_token_service_proto,
 	iamv1.File_yandex_cloud_iam_v1_role_service_proto,
+	iamv1.File_yandex_cloud_iam_v1_service_account_service_proto,
+	iamv1.File_yandex_cloud_iam_v1_subject_details_service_proto,
 	iamv1.File_yandex_cloud_iam_v1_user_account_service_proto,
 	iamv1.File_yandex_cloud_iam_v1_yandex_passport_user_account_service_proto,
+	awsv1.File_yandex_cloud_iam_v1_awscompatibility_access_key_service_proto,
 	operationpb.File_yandex_cloud_operation_operation_service_proto,
+	orgv1.File_yandex_cloud_organizationmanager_v1_group_service_proto,
 	orgv1.File_yandex_cloud_organizationmanager_v1_organization_service_proto,
+	orgv1.File_yandex_cloud_organizationmanager_v1_user_service_proto,
 	rmv1.File_yandex_cloud_resourcemanager_v1_cloud_service_proto,
 	rmv1.File_yandex_cloud_resourcemanager_v1_folder_service_proto,
 }
-
-// notYet matches the methods that are declared and may be unimplemented: access
-// policies, and the tokens of service accounts.
-var notYet = regexp.MustCompile(`AccessPolicy|IamTokenService/CreateForServiceAccount`)
 
 // TestBothDoorsServeEveryMethod calls every method over gRPC and at each of its
 // HTTP bindings, as the owner of what its path names and with nothing else in the
@@ -69,7 +86,9 @@ func TestBothDoorsServeEveryMethod(t *testing.T) {
 			for i := range file.Services().Len() {
 				methods := file.Services().Get(i).Methods()
 				for j := range methods.Len() {
-					d.compare(methods.Get(j))
+					if !methods.Get(j).IsStreamingClient() && !methods.Get(j).IsStreamingServer() { // files: TestSupportTickets
+						d.compare(methods.Get(j))
+					}
 				}
 			}
 		}
@@ -110,7 +129,7 @@ func (d *doors) compare(m protoreflect.MethodDescriptor) {
 		}
 		path(d.things(m))
 		overGRPC := d.overGRPC(name, in, dynamicpb.NewMessage(m.Output()))
-		if overGRPC.Code == "UNIMPLEMENTED" && !notYet.MatchString(name) {
+		if overGRPC.Code == "UNIMPLEMENTED" {
 			d.t.Errorf("%s is not implemented", name)
 		}
 		if diff := cmp.Diff(overGRPC, d.overREST(verb, path(d.things(m)))); diff != "" {
@@ -144,13 +163,61 @@ func (d *doors) things(m protoreflect.MethodDescriptor) things {
 	}
 	w := things{
 		"organization_id": d.org, "cloud_id": cloud.GetId(), "folder_id": folder.GetId(), "operation_id": op.GetId(),
-		"user_account_id": d.user, "role_id": "viewer", "api_endpoint_id": "iam",
+		"user_account_id": d.user, "subject_id": d.user, "invitation_id": "inv00000000000000000", "key_id": "aky00000000000000000", "role_id": "viewer", "api_endpoint_id": "iam",
+		"request_id": "rrq00000000000000000", "ticket_id": "tkt00000000000000000",
+		"subject_container_id": "fed00000000000000000", "external_id": "a-team",
 		"type": "resource-manager.folder", "id": folder.GetId(), // of a resource of any type
 	}
+	d.subjects(ctx, m.Parent().Name(), folder.GetId(), w)
 	w["resource_id"] = map[protoreflect.Name]string{
 		"OrganizationService": d.org, "CloudService": cloud.GetId(), "FolderService": folder.GetId(),
+		"ServiceAccountService": w["service_account_id"], "GroupService": w["group_id"],
 	}[m.Parent().Name()]
 	return w
+}
+
+// subjects makes a service account with its keys, or a group, for the services that are
+// about them.
+func (d *doors) subjects(ctx context.Context, service protoreflect.Name, folder string, w things) {
+	made := func(op *operationpb.Operation, err error, into proto.Message) {
+		if err == nil {
+			err = op.GetResponse().UnmarshalTo(into)
+		}
+		if err != nil {
+			d.t.Fatal(err)
+		}
+	}
+	if service == "GroupService" {
+		group := new(orgv1.Group)
+		op, err := orgv1.NewGroupServiceClient(d.conn).Create(ctx, &orgv1.CreateGroupRequest{OrganizationId: d.org, Name: "group-" + rand.Text()})
+		made(op, err, group)
+		w["group_id"] = group.GetId()
+		return
+	}
+	account := new(iamv1.ServiceAccount)
+	op, err := iamv1.NewServiceAccountServiceClient(d.conn).Create(ctx, &iamv1.CreateServiceAccountRequest{FolderId: folder, Name: "robot"})
+	made(op, err, account)
+	w["service_account_id"] = account.GetId()
+	switch service {
+	case "ApiKeyService":
+		key, err := iamv1.NewApiKeyServiceClient(d.conn).Create(ctx, &iamv1.CreateApiKeyRequest{ServiceAccountId: account.GetId()})
+		if err != nil {
+			d.t.Fatal(err)
+		}
+		w["api_key_id"] = key.GetApiKey().GetId()
+	case "AccessKeyService":
+		key, err := awsv1.NewAccessKeyServiceClient(d.conn).Create(ctx, &awsv1.CreateAccessKeyRequest{ServiceAccountId: account.GetId()})
+		if err != nil {
+			d.t.Fatal(err)
+		}
+		w["access_key_id"] = key.GetAccessKey().GetId()
+	case "KeyService":
+		key, err := iamv1.NewKeyServiceClient(d.conn).Create(ctx, &iamv1.CreateKeyRequest{ServiceAccountId: account.GetId()})
+		if err != nil {
+			d.t.Fatal(err)
+		}
+		w["key_id"] = key.GetKey().GetId()
+	}
 }
 
 var pathField = regexp.MustCompile(`\{[^}]+\}`)

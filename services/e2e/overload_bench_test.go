@@ -3,14 +3,20 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"io"
+	"os"
+	"os/exec"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
@@ -23,7 +29,9 @@ import (
 //
 //	capacity-calls/s  writes per second of 32 callers that wait for their answers
 //	goodput-ratio     writes made per second under the load, over the capacity
-//	refusal-ms        99th percentile of the time until a call was refused
+//	refusal-ms        99th percentile of the time until a call was refused, of a few
+//	                  callers in a process of their own: those that make the load wait for
+//	                  each other as well
 //	recovery-s        after the load, until ten calls in a row are as fast as before
 func BenchmarkOverload(b *testing.B) {
 	l := newLoad(b, startServer(b, ""))
@@ -43,14 +51,14 @@ type load struct {
 	ids     []string
 	user    string
 	count   atomic.Int64
+	grpc    string // address, and the token of the caller
+	token   string
 }
 
 // measured is what a time of load came to.
 type measured struct {
 	made, refused, failed atomic.Int64
 	other                 atomic.Value // the error of a failure
-	mu                    sync.Mutex
-	refusals              []time.Duration
 }
 
 func newLoad(b *testing.B, s *server) *load {
@@ -58,10 +66,8 @@ func newLoad(b *testing.B, s *server) *load {
 	s.createUser("owner")
 	viewer := s.createUser("viewer")
 	conn := dialPlain(b, s.grpc)
-	l := &load{
-		ctx:  metadata.AppendToOutgoingContext(b.Context(), "authorization", "Bearer "+s.createToken("owner")),
-		user: viewer.ID,
-	}
+	l := &load{user: viewer.ID, grpc: s.grpc, token: s.createToken("owner")}
+	l.ctx = metadata.AppendToOutgoingContext(b.Context(), "authorization", "Bearer "+l.token)
 	for range 16 {
 		l.folders = append(l.folders, rmv1.NewFolderServiceClient(dialPlain(b, s.grpc)))
 	}
@@ -83,7 +89,6 @@ func (l *load) write(m *measured) {
 	}
 	ctx, cancel := context.WithTimeout(l.ctx, 10*time.Second)
 	defer cancel()
-	begin := time.Now()
 	_, err := l.folders[n%int64(len(l.folders))].UpdateAccessBindings(ctx, &accesspb.UpdateAccessBindingsRequest{
 		ResourceId: l.ids[n%int64(len(l.ids))], AccessBindingDeltas: []*accesspb.AccessBindingDelta{delta},
 	})
@@ -92,9 +97,6 @@ func (l *load) write(m *measured) {
 		m.made.Add(1)
 	case codes.Unavailable, codes.ResourceExhausted:
 		m.refused.Add(1)
-		m.mu.Lock()
-		m.refusals = append(m.refusals, time.Since(begin))
-		m.mu.Unlock()
 	default:
 		m.failed.Add(1)
 		m.other.Store(status.Convert(err).Message())
@@ -139,6 +141,7 @@ func (l *load) measure(b *testing.B, times int) {
 	quiet := l.pace()
 	capacity := l.closed(32, span)
 	var m measured
+	refusals := l.probe(b, span)
 	goodput := l.open(float64(times)*capacity, span, &m)
 	recovered := l.recover(quiet)
 	if n := m.failed.Load(); n > 0 {
@@ -148,10 +151,98 @@ func (l *load) measure(b *testing.B, times int) {
 	b.ReportMetric(capacity, "capacity-calls/s")
 	b.ReportMetric(goodput/capacity, "goodput-ratio")
 	b.ReportMetric(float64(m.refused.Load())/span.Seconds(), "refused/s")
-	if slices.Sort(m.refusals); len(m.refusals) > 0 {
-		b.ReportMetric(float64(m.refusals[len(m.refusals)*99/100].Microseconds())/1000, "refusal-ms")
+	if all := refusals(); len(all) > 0 {
+		slices.Sort(all)
+		b.ReportMetric(float64(all[len(all)*99/100].Microseconds())/1000, "refusal-ms")
 	}
 	b.ReportMetric(recovered.Seconds(), "recovery-s")
+}
+
+// probeVar tells the process of a probe what to call: address, token and folder.
+const probeVar = "BINDERY_E2E_PROBE"
+
+// TestMain runs the tests, or is a probe.
+func TestMain(m *testing.M) {
+	if of := os.Getenv(probeVar); of != "" {
+		if err := probe(of); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// probe calls, four at once and each a hundred times a second at most, until its input
+// ends, and prints how long each call took that was refused.
+func probe(of string) error {
+	parts := strings.Fields(of)
+	conn, err := grpc.NewClient(parts[0], grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDisableServiceConfig())
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(metadata.AppendToOutgoingContext(context.Background(), "authorization", "Bearer "+parts[1]))
+	var (
+		wg   sync.WaitGroup
+		mu   sync.Mutex
+		took []string
+	)
+	for range 4 {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				begin := time.Now()
+				_, err := rmv1.NewFolderServiceClient(conn).UpdateAccessBindings(ctx, &accesspb.UpdateAccessBindingsRequest{
+					ResourceId: parts[2], AccessBindingDeltas: []*accesspb.AccessBindingDelta{grant("viewer", parts[3])},
+				})
+				if code := status.Code(err); code == codes.Unavailable || code == codes.ResourceExhausted {
+					mu.Lock()
+					took = append(took, time.Since(begin).String())
+					mu.Unlock()
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+		})
+	}
+	_, err = io.Copy(io.Discard, os.Stdin)
+	cancel()
+	wg.Wait()
+	fmt.Println(strings.Join(took, "\n"))
+	return err
+}
+
+// probe starts a probe that ends after span; the result waits for it and returns how
+// long each refusal took.
+func (l *load) probe(b *testing.B, span time.Duration) func() []time.Duration {
+	b.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), probeVar+"="+strings.Join([]string{l.grpc, l.token, l.ids[0], l.user}, " "))
+	cmd.Stderr = os.Stderr
+	var out strings.Builder
+	cmd.Stdout = &out
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	end := time.AfterFunc(span, func() { _ = in.Close() }) // or it was closed before
+	return func() []time.Duration {
+		end.Stop()
+		_ = in.Close() // the same
+		if err := cmd.Wait(); err != nil {
+			b.Fatal(err)
+		}
+		var all []time.Duration
+		for _, line := range strings.Fields(out.String()) {
+			d, err := time.ParseDuration(line)
+			if err != nil {
+				b.Fatal(err)
+			}
+			all = append(all, d)
+		}
+		return all
+	}
 }
 
 // pace is how long one call takes when there is no other, the slowest of ten.

@@ -2,7 +2,14 @@ package e2e
 
 import (
 	"bytes"
+	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -33,36 +40,113 @@ var routes = map[string]route{
 	"token.revoke": {"POST", "/iam/v1/tokens:revoke"},
 	"role.get":     {"GET", "/iam/v1/roles/{roleId}"},
 	"role.list":    {"GET", "/iam/v1/roles"},
+	"policy.list":  {"GET", "/iam/v1/accessPolicyTemplates"},
 	"user.get":     {"GET", "/iam/v1/userAccounts/{userAccountId}"},
 	"user.byLogin": {"GET", "/iam/v1/yandexPassportUserAccounts:byLogin"},
 
-	"organization.get":                  {"GET", "/organization-manager/v1/organizations/{organizationId}"},
-	"organization.list":                 {"GET", "/organization-manager/v1/organizations"},
-	"organization.update":               {"PATCH", "/organization-manager/v1/organizations/{organizationId}"},
-	"organization.listOperations":       {"GET", "/organization-manager/v1/organizations/{organizationId}/operations"},
-	"organization.listAccessBindings":   {"GET", "/organization-manager/v1/organizations/{resourceId}:listAccessBindings"},
-	"organization.setAccessBindings":    {"POST", "/organization-manager/v1/organizations/{resourceId}:setAccessBindings"},
-	"organization.updateAccessBindings": {"POST", "/organization-manager/v1/organizations/{resourceId}:updateAccessBindings"},
+	"organization.get":                                 {"GET", "/organization-manager/v1/organizations/{organizationId}"},
+	"organization.list":                                {"GET", "/organization-manager/v1/organizations"},
+	"organization.update":                              {"PATCH", "/organization-manager/v1/organizations/{organizationId}"},
+	"organization.listOperations":                      {"GET", "/organization-manager/v1/organizations/{organizationId}/operations"},
+	"organization.listAccessBindings":                  {"GET", "/organization-manager/v1/organizations/{resourceId}:listAccessBindings"},
+	"organization.setAccessBindings":                   {"POST", "/organization-manager/v1/organizations/{resourceId}:setAccessBindings"},
+	"organization.updateAccessBindings":                {"POST", "/organization-manager/v1/organizations/{resourceId}:updateAccessBindings"},
+	"organization.listAccessPolicyBindings":            {"GET", "/organization-manager/v1/organizations/{resourceId}:listAccessPolicyBindings"},
+	"organization.bindAccessPolicy":                    {"POST", "/organization-manager/v1/organizations/{resourceId}:bindAccessPolicy"},
+	"organization.unbindAccessPolicy":                  {"POST", "/organization-manager/v1/organizations/{resourceId}:unbindAccessPolicy"},
+	"organization.updateAccessPolicyBindingParameters": {"PATCH", "/organization-manager/v1/organizations/{resourceId}:updateAccessPolicyBindingParameters"},
 
-	"cloud.get":                  {"GET", "/resource-manager/v1/clouds/{cloudId}"},
-	"cloud.list":                 {"GET", "/resource-manager/v1/clouds"},
-	"cloud.create":               {"POST", "/resource-manager/v1/clouds"},
-	"cloud.update":               {"PATCH", "/resource-manager/v1/clouds/{cloudId}"},
-	"cloud.delete":               {"DELETE", "/resource-manager/v1/clouds/{cloudId}"},
-	"cloud.listOperations":       {"GET", "/resource-manager/v1/clouds/{cloudId}/operations"},
-	"cloud.listAccessBindings":   {"GET", "/resource-manager/v1/clouds/{resourceId}:listAccessBindings"},
-	"cloud.setAccessBindings":    {"POST", "/resource-manager/v1/clouds/{resourceId}:setAccessBindings"},
-	"cloud.updateAccessBindings": {"POST", "/resource-manager/v1/clouds/{resourceId}:updateAccessBindings"},
+	"cloud.get":                                 {"GET", "/resource-manager/v1/clouds/{cloudId}"},
+	"cloud.list":                                {"GET", "/resource-manager/v1/clouds"},
+	"cloud.create":                              {"POST", "/resource-manager/v1/clouds"},
+	"cloud.update":                              {"PATCH", "/resource-manager/v1/clouds/{cloudId}"},
+	"cloud.delete":                              {"DELETE", "/resource-manager/v1/clouds/{cloudId}"},
+	"cloud.listOperations":                      {"GET", "/resource-manager/v1/clouds/{cloudId}/operations"},
+	"cloud.listAccessBindings":                  {"GET", "/resource-manager/v1/clouds/{resourceId}:listAccessBindings"},
+	"cloud.setAccessBindings":                   {"POST", "/resource-manager/v1/clouds/{resourceId}:setAccessBindings"},
+	"cloud.updateAccessBindings":                {"POST", "/resource-manager/v1/clouds/{resourceId}:updateAccessBindings"},
+	"cloud.listAccessPolicyBindings":            {"GET", "/resource-manager/v1/clouds/{resourceId}:listAccessPolicyBindings"},
+	"cloud.bindAccessPolicy":                    {"POST", "/resource-manager/v1/clouds/{resourceId}:bindAccessPolicy"},
+	"cloud.unbindAccessPolicy":                  {"POST", "/resource-manager/v1/clouds/{resourceId}:unbindAccessPolicy"},
+	"cloud.updateAccessPolicyBindingParameters": {"PATCH", "/resource-manager/v1/clouds/{resourceId}:updateAccessPolicyBindingParameters"},
 
-	"folder.get":                  {"GET", "/resource-manager/v1/folders/{folderId}"},
-	"folder.list":                 {"GET", "/resource-manager/v1/folders"},
-	"folder.create":               {"POST", "/resource-manager/v1/folders"},
-	"folder.update":               {"PATCH", "/resource-manager/v1/folders/{folderId}"},
-	"folder.delete":               {"DELETE", "/resource-manager/v1/folders/{folderId}"},
-	"folder.listOperations":       {"GET", "/resource-manager/v1/folders/{folderId}/operations"},
-	"folder.listAccessBindings":   {"GET", "/resource-manager/v1/folders/{resourceId}:listAccessBindings"},
-	"folder.setAccessBindings":    {"POST", "/resource-manager/v1/folders/{resourceId}:setAccessBindings"},
-	"folder.updateAccessBindings": {"POST", "/resource-manager/v1/folders/{resourceId}:updateAccessBindings"},
+	"folder.get":                                 {"GET", "/resource-manager/v1/folders/{folderId}"},
+	"folder.list":                                {"GET", "/resource-manager/v1/folders"},
+	"folder.create":                              {"POST", "/resource-manager/v1/folders"},
+	"folder.update":                              {"PATCH", "/resource-manager/v1/folders/{folderId}"},
+	"folder.delete":                              {"DELETE", "/resource-manager/v1/folders/{folderId}"},
+	"folder.listOperations":                      {"GET", "/resource-manager/v1/folders/{folderId}/operations"},
+	"folder.listAccessBindings":                  {"GET", "/resource-manager/v1/folders/{resourceId}:listAccessBindings"},
+	"folder.setAccessBindings":                   {"POST", "/resource-manager/v1/folders/{resourceId}:setAccessBindings"},
+	"folder.updateAccessBindings":                {"POST", "/resource-manager/v1/folders/{resourceId}:updateAccessBindings"},
+	"folder.listAccessPolicyBindings":            {"GET", "/resource-manager/v1/folders/{resourceId}:listAccessPolicyBindings"},
+	"folder.bindAccessPolicy":                    {"POST", "/resource-manager/v1/folders/{resourceId}:bindAccessPolicy"},
+	"folder.unbindAccessPolicy":                  {"POST", "/resource-manager/v1/folders/{resourceId}:unbindAccessPolicy"},
+	"folder.updateAccessPolicyBindingParameters": {"PATCH", "/resource-manager/v1/folders/{resourceId}:updateAccessPolicyBindingParameters"},
+
+	"token.createForServiceAccount": {"POST", "/iam/v1/tokens:createForServiceAccount"},
+
+	"serviceAccount.get":                  {"GET", "/iam/v1/serviceAccounts/{serviceAccountId}"},
+	"serviceAccount.list":                 {"GET", "/iam/v1/serviceAccounts"},
+	"serviceAccount.create":               {"POST", "/iam/v1/serviceAccounts"},
+	"serviceAccount.update":               {"PATCH", "/iam/v1/serviceAccounts/{serviceAccountId}"},
+	"serviceAccount.delete":               {"DELETE", "/iam/v1/serviceAccounts/{serviceAccountId}"},
+	"serviceAccount.suspend":              {"POST", "/iam/v1/serviceAccounts/{serviceAccountId}:suspend"},
+	"serviceAccount.reactivate":           {"POST", "/iam/v1/serviceAccounts/{serviceAccountId}:reactivate"},
+	"serviceAccount.listOperations":       {"GET", "/iam/v1/serviceAccounts/{serviceAccountId}/operations"},
+	"serviceAccount.listAccessBindings":   {"GET", "/iam/v1/serviceAccounts/{resourceId}:listAccessBindings"},
+	"serviceAccount.setAccessBindings":    {"POST", "/iam/v1/serviceAccounts/{resourceId}:setAccessBindings"},
+	"serviceAccount.updateAccessBindings": {"POST", "/iam/v1/serviceAccounts/{resourceId}:updateAccessBindings"},
+
+	"key.get":    {"GET", "/iam/v1/keys/{keyId}"},
+	"key.list":   {"GET", "/iam/v1/keys"},
+	"key.create": {"POST", "/iam/v1/keys"},
+	"key.update": {"PATCH", "/iam/v1/keys/{keyId}"},
+	"key.delete": {"DELETE", "/iam/v1/keys/{keyId}"},
+
+	"apiKey.get":        {"GET", "/iam/v1/apiKeys/{apiKeyId}"},
+	"apiKey.list":       {"GET", "/iam/v1/apiKeys"},
+	"apiKey.listScopes": {"GET", "/iam/v1/apiKeyScopes"},
+	"apiKey.create":     {"POST", "/iam/v1/apiKeys"},
+	"apiKey.update":     {"PATCH", "/iam/v1/apiKeys/{apiKeyId}"},
+	"apiKey.delete":     {"DELETE", "/iam/v1/apiKeys/{apiKeyId}"},
+
+	"accessKey.get":    {"GET", "/iam/aws-compatibility/v1/accessKeys/{accessKeyId}"},
+	"accessKey.list":   {"GET", "/iam/aws-compatibility/v1/accessKeys"},
+	"accessKey.create": {"POST", "/iam/aws-compatibility/v1/accessKeys"},
+	"accessKey.update": {"PATCH", "/iam/aws-compatibility/v1/accessKeys/{accessKeyId}"},
+	"accessKey.delete": {"DELETE", "/iam/aws-compatibility/v1/accessKeys/{accessKeyId}"},
+
+	"group.get":                  {"GET", "/organization-manager/v1/groups/{groupId}"},
+	"group.list":                 {"GET", "/organization-manager/v1/groups"},
+	"group.create":               {"POST", "/organization-manager/v1/groups"},
+	"group.update":               {"PATCH", "/organization-manager/v1/groups/{groupId}"},
+	"group.delete":               {"DELETE", "/organization-manager/v1/groups/{groupId}"},
+	"group.listMembers":          {"GET", "/organization-manager/v1/groups/{groupId}:listMembers"},
+	"group.updateMembers":        {"POST", "/organization-manager/v1/groups/{groupId}:updateMembers"},
+	"group.listOperations":       {"GET", "/organization-manager/v1/groups/{groupId}/operations"},
+	"group.listAccessBindings":   {"GET", "/organization-manager/v1/groups/{resourceId}:listAccessBindings"},
+	"group.setAccessBindings":    {"POST", "/organization-manager/v1/groups/{resourceId}:setAccessBindings"},
+	"group.updateAccessBindings": {"POST", "/organization-manager/v1/groups/{resourceId}:updateAccessBindings"},
+
+	"member.list":   {"GET", "/organization-manager/v1/organizations/{organizationId}/users"},
+	"member.delete": {"DELETE", "/organization-manager/v1/organizations/{organizationId}/users/{subjectId}"},
+
+	"account.create":                     {"POST", "/partner/v1/billingAccounts"},
+	"account.get":                        {"GET", "/billing/v1/billingAccounts/{id}"},
+	"account.list":                       {"GET", "/billing/v1/billingAccounts"},
+	"account.bindBillableObject":         {"POST", "/billing/v1/billingAccounts/{billingAccountId}/billableObjectBindings"},
+	"account.listBillableObjectBindings": {"GET", "/billing/v1/billingAccounts/{billingAccountId}/billableObjectBindings"},
+	"account.listAccessBindings":         {"GET", "/billing/v1/billingAccounts/{resourceId}:listAccessBindings"},
+	"account.updateAccessBindings":       {"PATCH", "/billing/v1/billingAccounts/{resourceId}:updateAccessBindings"},
+	"invitation.incoming":                {"GET", "/partner/v1/invitations:incoming"},
+	"invitation.accept":                  {"POST", "/partner/v1/subaccounts/{subaccountId}:acceptInvitation"},
+
+	"customer.list":                 {"GET", "/billing/v1/customers"},
+	"customer.invite":               {"POST", "/billing/v1/customers:invite"},
+	"customer.createResellerServed": {"POST", "/billing/v1/customers:createResellerServedCustomer"},
+	"customer.activate":             {"POST", "/billing/v1/customers/{customerId}:activate"},
+	"customer.suspend":              {"POST", "/billing/v1/customers/{customerId}:suspend"},
 
 	"operation.get": {"GET", "/operations/{operationId}"},
 }
@@ -88,10 +172,18 @@ func (r *rest) token(s session) (string, error) {
 	if s.IAMToken != "" {
 		return s.IAMToken, nil
 	}
-	if token, ok := r.tokens[s.OAuthToken]; ok {
+	cached, identity := s.OAuthToken, map[string]any{"yandexPassportOauthToken": s.OAuthToken}
+	if s.AccountKey != nil {
+		jwt, err := s.AccountKey.jwt(time.Now())
+		if err != nil {
+			return "", err
+		}
+		cached, identity = s.AccountKey.ID, map[string]any{"jwt": jwt}
+	}
+	if token, ok := r.tokens[cached]; ok {
 		return token, nil
 	}
-	got, err := r.send("", "token.create", map[string]any{"yandexPassportOauthToken": s.OAuthToken})
+	got, err := r.send("", "token.create", identity)
 	if err != nil {
 		return "", err
 	}
@@ -99,8 +191,41 @@ func (r *rest) token(s session) (string, error) {
 	if !ok {
 		return "", fmt.Errorf("no IAM token in %+v", got)
 	}
-	r.tokens[s.OAuthToken] = token
+	r.tokens[cached] = token
 	return token, nil
+}
+
+// jwt is what a program without an SDK makes of a key to sign in with.
+func (k *accountKey) jwt(now time.Time) (string, error) {
+	block, _ := pem.Decode([]byte(k.PrivateKey))
+	if block == nil {
+		return "", errors.New("the private key is not PEM")
+	}
+	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return "", err
+	}
+	key, ok := parsed.(*rsa.PrivateKey)
+	if !ok {
+		return "", fmt.Errorf("the private key is a %T", parsed)
+	}
+	header, err := json.Marshal(map[string]any{"alg": "PS256", "typ": "JWT", "kid": k.ID})
+	if err != nil {
+		return "", err
+	}
+	claims, err := json.Marshal(map[string]any{
+		"iss": k.ServiceAccountID, "aud": "https://iam.api.cloud.yandex.net/iam/v1/tokens", "iat": now.Unix(), "exp": now.Unix() + 3600,
+	})
+	if err != nil {
+		return "", err
+	}
+	signed := base64.RawURLEncoding.EncodeToString(header) + "." + base64.RawURLEncoding.EncodeToString(claims)
+	digest := sha256.Sum256([]byte(signed))
+	signature, err := rsa.SignPSS(rand.Reader, key, crypto.SHA256, digest[:], &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash})
+	if err != nil {
+		return "", err
+	}
+	return signed + "." + base64.RawURLEncoding.EncodeToString(signature), nil
 }
 
 // everyPage follows nextPageToken to the end, and shows all items as one page.

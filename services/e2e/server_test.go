@@ -23,11 +23,13 @@ type server struct {
 	t testing.TB
 
 	dataDir     string
-	databaseURL string   // empty means SQLite in dataDir
-	units       []string // what is served
-	flags       []string // more of them
-	ca          string   // of its certificate; empty means the one it makes itself
-	operatorDir string   // the data directory for operators; empty means dataDir
+	databaseURL string            // empty means SQLite in dataDir
+	units       []string          // what is served
+	flags       []string          // more of them
+	program     string            // what runs; empty means what binary builds
+	ca          string            // of its certificate; empty means the one it makes itself
+	operatorDir string            // the data directory for operators; empty means dataDir
+	desks       map[string]string // data directories of units elsewhere, for their operators
 
 	beside []*server // further processes of the installation, which come and go with it
 
@@ -72,10 +74,9 @@ func startServer(t testing.TB, databaseURL string) *server {
 // newServer returns a server that is not started, and ends with the test.
 func newServer(t testing.TB, databaseURL string) *server {
 	t.Helper()
-	const anyPort = "127.0.0.1:0"
 	s := &server{
 		t: t, dataDir: filepath.Join(t.TempDir(), "data"), databaseURL: databaseURL, units: []string{"all"},
-		grpc: anyPort, http: anyPort, ops: anyPort, log: &buffer{},
+		grpc: freeAddress(t), http: freeAddress(t), ops: freeAddress(t), log: &buffer{},
 	}
 	t.Cleanup(func() {
 		s.kill()
@@ -85,6 +86,9 @@ func newServer(t testing.TB, databaseURL string) *server {
 	})
 	return s
 }
+
+// deskOf is the data directory by which operators reach a unit.
+func (s *server) deskOf(unit string) string { return cmp.Or(s.desks[unit], s.dataDir) }
 
 // caFile is the CA of the server's certificate: the one that it makes on first
 // start, unless it is given another.
@@ -116,7 +120,7 @@ func (s *server) launch() <-chan []string {
 	if s.databaseURL != "" {
 		args = append(args, "--database-url", s.databaseURL)
 	}
-	s.cmd = exec.Command(binary(s.t), args...)
+	s.cmd = exec.Command(cmp.Or(s.program, binary(s.t)), args...)
 	s.cmd.Env = append(os.Environ(), "DATABASE_URL=")
 	s.cmd.Stderr = s.log
 	out, err := s.cmd.StdoutPipe()
@@ -196,6 +200,9 @@ func (s *server) end(sig os.Signal) error {
 	}
 }
 
+// maxLog bounds what is kept of a log, in bytes.
+const maxLog = 64 << 20
+
 // buffer is a log that a process writes and a test reads.
 type buffer struct {
 	mu  sync.Mutex
@@ -205,6 +212,9 @@ type buffer struct {
 func (b *buffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.buf.Len() > maxLog { // a test that lasts an hour keeps the end
+		b.buf.Next(b.buf.Len() - maxLog/2)
+	}
 	return b.buf.Write(p)
 }
 

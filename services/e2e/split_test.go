@@ -5,33 +5,43 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/bindery-iam/bindery/pkg/secret"
 	"github.com/bindery-iam/bindery/pkg/sqldb/sqldbtest"
 )
 
 // splitUnits are the units of an installation whose units are processes of their
 // own, in the order in which the tests start them: everybody before whom it needs.
-var splitUnits = []string{"gateway", "resourcemanager", "identity", "accessbindings"}
+var splitUnits = []string{"gateway", "marketplacerequests", "partner", "notifications", "resourcemanager", "identity", "accessbindings"}
 
 // tables tells the units that keep something.
-var tables = map[string]bool{"resourcemanager": true, "identity": true, "accessbindings": true}
+var tables = map[string]bool{"notifications": true, "partner": true, "marketplacerequests": true, "resourcemanager": true, "identity": true, "accessbindings": true}
 
 // split is an installation over one PostgreSQL with a process, a role and a schema
 // for each unit. Clients know the gateway alone.
 type split struct {
-	*server // the gateway, which starts and stops with all others
-	unit    map[string]*server
-	admin   string // URL of the database by which all schemas are reached
+	*server   // the gateway, which starts and stops with all others
+	unit      map[string]*server
+	processes []*server // all of them, the gateway first
+	admin     string    // URL of the database by which all schemas are reached
+	sealKey   string    // file by which identity and notifications seal
 }
+
+// replicated is the unit that has a second process in a split installation: the one
+// whose processes answer from memory.
+const replicated = "accessbindings"
 
 // startSplit starts the processes, which end with the test. They know each other
 // by keys of their own and speak TLS under a private authority.
@@ -43,10 +53,12 @@ func startSplit(t testing.TB) *split {
 }
 
 // newSplit returns an installation with empty tables that is not started.
-func newSplit(t testing.TB) *split {
+func newSplit(t testing.TB) *split { return newSplitOn(t, sqldbtest.URL(t), 2) }
+
+// newSplitOn is newSplit on a database, with so many replicas of the checker.
+func newSplitOn(t testing.TB, admin string, replicas int) *split {
 	t.Helper()
 	binary(t)
-	admin := sqldbtest.URL(t)
 	databases := unitDatabases(t, admin)
 	dir := t.TempDir()
 	certs := writeCerts(t, dir)
@@ -54,11 +66,17 @@ func newSplit(t testing.TB) *split {
 	for _, name := range splitUnits {
 		command(t, "unit-key", "create", "--out", filepath.Join(dir, name+".key"))
 		addresses[name] = freeAddress(t)
+		if name == replicated {
+			for range replicas - 1 {
+				addresses[name] += "," + freeAddress(t)
+			}
+		}
 		if tables[name] {
 			command(t, "migrate", name, "--data-dir", filepath.Join(dir, name), "--database-url", databases[name])
 		}
 	}
-	s := &split{unit: map[string]*server{}, admin: admin}
+	s := &split{unit: map[string]*server{}, admin: admin, sealKey: filepath.Join(dir, secret.SealKeyFile)}
+	command(t, "seal-key", "create", "--out", s.sealKey)
 	for _, name := range splitUnits {
 		flags := append(slices.Clone(certs), "--unit-key", filepath.Join(dir, name+".key"))
 		for _, peer := range splitUnits {
@@ -69,16 +87,32 @@ func newSplit(t testing.TB) *split {
 				flags = append(flags, "--peer", peer+"="+addresses[peer])
 			}
 		}
-		s.unit[name] = newServer(t, databases[name])
-		s.unit[name].units, s.unit[name].flags = []string{name}, flags
-		s.unit[name].dataDir, s.unit[name].grpc = filepath.Join(dir, name), addresses[name]
+		if name == "identity" || name == "notifications" {
+			flags = append(flags, "--seal-key", s.sealKey)
+		}
+		for i, address := range strings.Split(addresses[name], ",") {
+			one := newServer(t, databases[name])
+			one.units, one.flags, one.grpc = []string{name}, flags, address
+			one.dataDir = filepath.Join(dir, name+strings.Repeat("-again", i))
+			s.processes = append(s.processes, one)
+			if i == 0 {
+				s.unit[name] = one
+			}
+		}
 	}
-	s.server = s.unit["gateway"]
-	for _, name := range splitUnits[1:] {
-		s.beside = append(s.beside, s.unit[name])
+	s.server = s.processes[0]
+	s.beside = s.processes[1:]
+	s.desks = map[string]string{}
+	for name, one := range s.unit {
+		s.desks[name] = one.dataDir
 	}
 	s.ca, s.operatorDir = filepath.Join(dir, "ca.pem"), s.unit["identity"].dataDir
 	return s
+}
+
+// processesOf are the processes of a unit.
+func (s *split) processesOf(unit string) []*server {
+	return slices.DeleteFunc(slices.Clone(s.processes), func(one *server) bool { return one.units[0] != unit })
 }
 
 // unitDatabases makes a role and a schema for each unit, by the script that
@@ -131,15 +165,29 @@ func writeCerts(t testing.TB, dir string) []string {
 }
 
 // freeAddress returns an address that nobody listens on: a process must be told
-// where its peers are before they are there.
+// where its peers are before they are there. The port is below those that systems
+// give to outgoing connections, so that none takes it while its server is down; and
+// whoever calls this, in this process or another, leaves it alone until the test
+// ends, since the UDP port of the same number, which nobody uses, stands for it.
 func freeAddress(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		address := fmt.Sprintf("127.0.0.1:%d", 12000+rand.IntN(20000))
+		claim, err := net.ListenPacket("udp", address)
+		if err != nil {
+			continue
+		}
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			claim.Close()
+			continue
+		}
+		l.Close()
+		t.Cleanup(func() { claim.Close() })
+		return address
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no port is free")
+	return ""
 }
 
 // TestUnitsKeepApart wants that the role of a unit reads and writes its own tables

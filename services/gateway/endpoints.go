@@ -11,7 +11,7 @@ import (
 // endpointIDs are the services that the official clients look for and that
 // bindery serves, by the ids of their discovery tables (clients.md, A2). One
 // that does not answer must not stand here: a client would wait for it.
-var endpointIDs = []string{"endpoint", "iam", "operation", "organization-manager", "resource-manager"}
+var endpointIDs = []string{"billing", "endpoint", "iam", "marketplace", "operation", "organization-manager", "quota-manager", "resource-manager"}
 
 // endpoints implements yandex.cloud.endpoint.ApiEndpointService: every service
 // is reached at the one address that clients are told.

@@ -6,6 +6,7 @@ import (
 	"net/textproto"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -15,12 +16,21 @@ import (
 
 	"github.com/bindery-iam/bindery/pkg/apierr"
 	accessv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/access/v1"
+	auditv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/audit/v1"
+	identityv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/identity/v1"
+	marketplacev1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/marketplace/v1"
+	notificationv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/notification/v1"
+	partnerv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/partner/v1"
 	brmv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/resourcemanager/v1"
+	supportv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/support/v1"
+	billingv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/billing/v1"
 	endpointpb "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/endpoint"
 	iamv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/iam/v1"
+	awscompatibilityv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/iam/v1/awscompatibility"
 	operationpb "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/operation"
 	orgv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/organizationmanager/v1"
 	accessservicev2 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/priv/accessservice/v2"
+	qmv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/quotamanager/v1"
 	rmv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/resourcemanager/v1"
 )
 
@@ -30,6 +40,8 @@ const (
 	maxBody = 8 << 20
 	// callTimeout bounds one call: no REST caller may hold one open for longer.
 	callTimeout = 60 * time.Second
+	// exportTimeout bounds an export, which ends when its caller goes away, too.
+	exportTimeout = time.Hour
 )
 
 // forwardedHeaders are the request headers that travel on as metadata, besides
@@ -58,17 +70,59 @@ var answerHeaders = map[string]string{
 var registrations = []func(context.Context, *runtime.ServeMux, *grpc.ClientConn) error{
 	accessservicev2.RegisterAccessServiceHandler,
 	accessv1.RegisterAccessBindingServiceHandler,
+	accessv1.RegisterAccessPolicyServiceHandler,
+	accessv1.RegisterPermissionServiceHandler,
+	accessv1.RegisterGrantPolicyServiceHandler,
+	accessv1.RegisterRoleCatalogServiceHandler,
+	accessv1.RegisterRoleRequestServiceHandler,
+	auditv1.RegisterAuditServiceHandler,
+	awscompatibilityv1.RegisterAccessKeyServiceHandler,
+	awscompatibilityv1.RegisterTemporaryAccessKeyServiceHandler,
+	billingv1.RegisterBillingAccountServiceHandler,
+	billingv1.RegisterBudgetServiceHandler,
+	billingv1.RegisterCustomerServiceHandler,
+	billingv1.RegisterServiceServiceHandler,
+	billingv1.RegisterSkuServiceHandler,
 	endpointpb.RegisterApiEndpointServiceHandler,
+	iamv1.RegisterAccessAnalyzerServiceHandler,
+	iamv1.RegisterAccessPolicyTemplateServiceHandler,
+	iamv1.RegisterApiKeyServiceHandler,
 	iamv1.RegisterIamTokenServiceHandler,
+	iamv1.RegisterKeyServiceHandler,
+	iamv1.RegisterRefreshTokenServiceHandler,
 	iamv1.RegisterRoleServiceHandler,
+	iamv1.RegisterServiceAccountServiceHandler,
+	iamv1.RegisterSubjectDetailsServiceHandler,
 	iamv1.RegisterUserAccountServiceHandler,
 	iamv1.RegisterYandexPassportUserAccountServiceHandler,
+	identityv1.RegisterApiKeyTokenServiceHandler,
+	identityv1.RegisterInvitationServiceHandler,
+	identityv1.RegisterSessionServiceHandler,
+	marketplacev1.RegisterProductAccessRequestServiceHandler,
+	marketplacev1.RegisterProductInstanceServiceHandler,
+	marketplacev1.RegisterProductServiceHandler,
+	marketplacev1.RegisterPublisherServiceHandler,
+	notificationv1.RegisterSubscriptionServiceHandler,
 	operationpb.RegisterOperationServiceHandler,
+	orgv1.RegisterGroupServiceHandler,
 	orgv1.RegisterOrganizationServiceHandler,
+	orgv1.RegisterUserServiceHandler,
+	partnerv1.RegisterBillingAccountServiceHandler,
+	partnerv1.RegisterPartnerServiceHandler,
+	partnerv1.RegisterReferralServiceHandler,
+	partnerv1.RegisterRewardServiceHandler,
+	partnerv1.RegisterSubaccountServiceHandler,
+	partnerv1.RegisterUsageServiceHandler,
+	partnerv1.RegisterCustomerQuotaServiceHandler,
+	partnerv1.RegisterCustomerAccessServiceHandler,
+	qmv1.RegisterQuotaLimitServiceHandler,
+	qmv1.RegisterQuotaRequestServiceHandler,
 	rmv1.RegisterCloudServiceHandler,
 	rmv1.RegisterFolderServiceHandler,
+	supportv1.RegisterTicketServiceHandler,
 	brmv1.RegisterDeletionServiceHandler, // clouds/{id}:state is also a clouds/{id}
 	brmv1.RegisterOrganizationServiceHandler,
+	registerFiles,
 }
 
 // newREST returns the handler that turns REST calls into gRPC calls over conn.
@@ -77,10 +131,10 @@ var registrations = []func(context.Context, *runtime.ServeMux, *grpc.ClientConn)
 // ones too.
 func newREST(ctx context.Context, conn *grpc.ClientConn) (http.Handler, error) {
 	mux := runtime.NewServeMux(
-		runtime.WithMarshalerOption(runtime.MIMEWildcard, strictJSON{&runtime.JSONPb{
+		runtime.WithMarshalerOption(runtime.MIMEWildcard, &runtime.HTTPBodyMarshaler{Marshaler: strictJSON{&runtime.JSONPb{
 			MarshalOptions:   protojson.MarshalOptions{EmitUnpopulated: true},
 			UnmarshalOptions: protojson.UnmarshalOptions{DiscardUnknown: false},
-		}}),
+		}}}),
 		runtime.WithIncomingHeaderMatcher(func(key string) (string, bool) {
 			to, ok := forwardedHeaders[textproto.CanonicalMIMEHeaderKey(key)]
 			return to, ok
@@ -101,11 +155,11 @@ func newREST(ctx context.Context, conn *grpc.ClientConn) (http.Handler, error) {
 		}
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), callTimeout)
+		ctx, cancel := context.WithTimeout(r.Context(), timeoutOf(w, r))
 		defer cancel()
 		r = r.WithContext(ctx)
 		r.Header = onlyForwarded(r.Header)
-		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		r.Body = http.MaxBytesReader(w, r.Body, bodyOf(r))
 		if !isText(r.URL) {
 			_, m := runtime.MarshalerForRequest(mux, r)
 			runtime.HTTPError(ctx, mux, m, w, r, apierr.InvalidField("url", "is not valid UTF-8"))
@@ -113,6 +167,38 @@ func newREST(ctx context.Context, conn *grpc.ClientConn) (http.Handler, error) {
 		}
 		mux.ServeHTTP(w, r)
 	}), nil
+}
+
+// exports is how the paths of methods end that stream what there is.
+const exports = ":export"
+
+// bodyOf bounds the body of a request.
+func bodyOf(r *http.Request) int64 {
+	if isFile(r) {
+		return maxFile
+	}
+	return maxBody
+}
+
+// timeoutOf bounds a call. The answer of an export may take longer to write, too, and a
+// file longer to send.
+func timeoutOf(w http.ResponseWriter, r *http.Request) time.Duration {
+	bound := callTimeout
+	switch {
+	case strings.HasSuffix(r.URL.Path, exports):
+		bound = exportTimeout
+	case isFile(r):
+		bound = fileTimeout
+	default:
+		return bound
+	}
+	// A writer without deadlines is a test's; one that is gone is found out by writing.
+	to := http.NewResponseController(w)
+	_ = to.SetWriteDeadline(time.Now().Add(bound))
+	if isFile(r) {
+		_ = to.SetReadDeadline(time.Now().Add(bound))
+	}
+	return bound
 }
 
 // isText says whether what a URL escapes is UTF-8, as the fields of a message

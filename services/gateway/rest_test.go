@@ -41,7 +41,7 @@ func TestMalformedCalls(t *testing.T) {
 		{"two JSON values", "POST", "/resource-manager/v1/clouds", `{"name": "x"} {}`, http.StatusBadRequest, "nothing may follow"},
 		{"unknown JSON field", "POST", "/resource-manager/v1/clouds", `{"nam": "x"}`, http.StatusBadRequest, `"nam"`},
 		{"unknown query parameter", "GET", "/resource-manager/v1/clouds?filtr=x", "", http.StatusBadRequest, `"filtr": ListCloudsRequest has no such field`},
-		{"query parameter of a wrong type", "GET", "/resource-manager/v1/clouds?pageSize=ten", "", http.StatusBadRequest, "ten"},
+		{"query parameter of a wrong type", "GET", "/resource-manager/v1/clouds?pageSize=ten", "", http.StatusBadRequest, `parsing field "page_size": invalid syntax`},
 		{"no UTF-8", "GET", "/resource-manager/v1/clouds/%ff", "", http.StatusBadRequest, "UTF-8"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

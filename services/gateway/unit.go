@@ -9,12 +9,13 @@ import (
 
 	"github.com/bindery-iam/bindery/pkg/server"
 	"github.com/bindery-iam/bindery/proto"
+	auditv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/audit/v1"
 	endpointpb "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/endpoint"
 )
 
 // Unit is the gateway.
 func Unit() server.Unit {
-	return server.Unit{Name: "gateway", Needs: []string{accessBindings, identity, resourceManager}, Build: build}
+	return server.Unit{Name: "gateway", Needs: []string{accessBindings, identity, marketplaceRequests, notifications, partner, resourceManager}, Build: build}
 }
 
 func build(ctx context.Context, base server.Base) (*server.Parts, error) {
@@ -25,6 +26,10 @@ func build(ctx context.Context, base server.Base) (*server.Parts, error) {
 	if rest, err = counted(base.Metrics, rest); err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
+	trails, err := newAudits(base)
+	if err != nil {
+		return nil, err
+	}
 	mux := http.NewServeMux()
 	mux.Handle("/", rest)
 	mux.Handle("GET /openapi.json", openAPI(proto.OpenAPI))
@@ -33,8 +38,10 @@ func build(ctx context.Context, base server.Base) (*server.Parts, error) {
 	return &server.Parts{
 		Register: func(r grpc.ServiceRegistrar) {
 			endpointpb.RegisterApiEndpointServiceServer(r, &endpoints{address: base.Address})
+			auditv1.RegisterAuditServiceServer(r, trails)
 		},
-		Routes: &routes,
-		HTTP:   mux,
+		RegisterOperator: func(r grpc.ServiceRegistrar) { auditv1.RegisterOperatorServiceServer(r, trails) },
+		Routes:           &routes,
+		HTTP:             mux,
 	}, nil
 }

@@ -15,6 +15,7 @@ import (
 	iamv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/iam/v1"
 	"github.com/bindery-iam/bindery/services/accessbindings"
 	"github.com/bindery-iam/bindery/services/identity/operator"
+	"github.com/bindery-iam/bindery/services/resourcemanager"
 )
 
 // beside starts the unit with the real accessbindings.
@@ -25,7 +26,7 @@ func beside(t *testing.T, db *sqldb.DB, dir string) *world {
 		t.Fatal(err)
 	}
 	w := &world{t: t, db: db, World: servertest.Start(t, servertest.Options{
-		Units: []server.Unit{accessbindings.Unit(), Unit()}, DB: db, Catalog: cat, DataDir: dir,
+		Units: []server.Unit{accessbindings.Unit(), resourcemanager.Unit(), Unit()}, DB: db, Catalog: cat, DataDir: dir,
 	})}
 	conn, err := operator.Dial(dir)
 	if err != nil {

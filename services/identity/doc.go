@@ -6,8 +6,17 @@
 //
 //   - yandex.cloud.iam.v1: IamTokenService, UserAccountService,
 //     YandexPassportUserAccountService;
-//   - bindery.identity.v1.SigningKeyService to the other units, which verify
-//     tokens by these keys on their own;
+//   - yandex.cloud.iam.v1: KeyService, RefreshTokenService, and
+//     bindery.identity.v1.SessionService, over identity_authorized_keys,
+//     identity_sessions and identity_refresh_tokens;
+//   - yandex.cloud.organizationmanager.v1.UserService,
+//     yandex.cloud.iam.v1.SubjectDetailsService and
+//     bindery.identity.v1.InvitationService, over identity_invitations: who belongs to
+//     an organization, and who is asked to;
+//   - bindery.identity.v1.SigningKeyService to everybody: units and services elsewhere
+//     verify tokens by these keys on their own;
+//   - bindery.identity.v1.DirectoryService to the other units, which learn from it
+//     what subjects are called and where their mail goes;
 //   - bindery.identity.v1.OperatorService on the operator socket.
 //
 // What decides about a subject (that it exists, its state, which of its tokens
@@ -17,12 +26,33 @@
 //
 // Keys: one signs, the next one is made and handed out before it is needed, and a
 // retired one stays in the list for as long as a token signed by it may live; its
-// private part is destroyed at once. Private keys lie in the unit's own table:
-// whoever reads the database of this unit could as well write users into it.
+// private part is destroyed at once. Private keys lie in the unit's own table, sealed
+// by a key that is not in the database.
+//
+// Authorized keys (SK-3): the holder signs a JSON Web Token and exchanges it for an
+// IAM token (package jwt). Of a key the public part alone is kept. Rights on it are
+// those on its account; everybody may do with those of their own user account.
+//
+// Sessions (TK-5): a refresh token is spent by each use and replaced, for 30 days at
+// most (RFC 9700, 4.14.2). One that comes again ends its session, unless the call
+// has the idempotency key of the first one: then it is a client that lost the
+// answer. What ends a session makes its IAM tokens void wherever they are used.
+//
+// Invitations: an organization invites an e-mail address, and who signs in to the
+// account of that address answers; there is no secret in the mail. The address of an
+// account is taken for its own, since the operator who made the account vouches for
+// it. Addresses are ASCII (package email) and compared without regard to case. Who
+// becomes a member has no rights by that (RH-5), and who leaves loses all that it had
+// there (GR-6): both are facts of accessbindings, changed by durable jobs.
+//
+// What is shown of people: login and id lead to each other for everybody (TK-6);
+// names, addresses and phone numbers are for those who hold the permissions for them
+// on an organization of the person, and for the person.
 //
 // Epoch: every token carries that of the store, and is good in it only. A restored
 // backup begins a new one (services/backup), so that no token of a lost line names
 // somebody whom the restored store knows otherwise.
 //
-// Rules: TK-1 (12 hours), TK-2, TK-3 (revoking), TK-6 (looking up), AU-3.
+// Rules: TK-1 (12 hours), TK-2, TK-3 (revoking), TK-5 (sessions), TK-6 (looking up), SK-3, SK-5, AU-3, CR-10
+// (inviting), SU-10 (subject details), GR-6 and OW-3 (leaving), AU-4.
 package identity

@@ -55,6 +55,13 @@ func (f *fakeAccess) unit() server.Unit {
 	}}
 }
 
+// fakeManager stands in for resourcemanager, which this unit cannot do without.
+func fakeManager() server.Unit {
+	return server.Unit{Name: "resourcemanager", Build: func(context.Context, server.Base) (*server.Parts, error) {
+		return &server.Parts{Register: func(grpc.ServiceRegistrar) {}}, nil
+	}}
+}
+
 var errAway = apierr.Unavailable(apierr.ReasonUnavailable, "away")
 
 func (f *fakeAccess) enter(ctx context.Context) error {
@@ -78,6 +85,11 @@ func (f *fakeAccess) SetSubject(ctx context.Context, req *accessv1.SetSubjectReq
 	return &accessv1.SetSubjectResponse{Revision: 1}, nil
 }
 
+// ListMemberships knows no organization.
+func (f *fakeAccess) ListMemberships(ctx context.Context, _ *accessv1.ListMembershipsRequest) (*accessv1.ListMembershipsResponse, error) {
+	return new(accessv1.ListMembershipsResponse), f.enter(ctx)
+}
+
 // RevokeToken makes a token void.
 func (f *fakeAccess) RevokeToken(ctx context.Context, req *accessv1.RevokeTokenRequest) (*accessv1.RevokeTokenResponse, error) {
 	if err := f.enter(ctx); err != nil {
@@ -89,6 +101,19 @@ func (f *fakeAccess) RevokeToken(ctx context.Context, req *accessv1.RevokeTokenR
 	return &accessv1.RevokeTokenResponse{Revision: 1}, nil
 }
 
+// RevokeSessions makes the tokens of sessions void.
+func (f *fakeAccess) RevokeSessions(ctx context.Context, req *accessv1.RevokeSessionsRequest) (*accessv1.RevokeSessionsResponse, error) {
+	if err := f.enter(ctx); err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, s := range req.GetSessions() {
+		f.revoked[string(s.GetSessionId())] = s.GetExpiresAt().AsTime()
+	}
+	return &accessv1.RevokeSessionsResponse{Revision: 1}, nil
+}
+
 // Authenticate answers from what it was told.
 func (f *fakeAccess) Authenticate(ctx context.Context, req *accessservicev2.AuthenticateRequest) (*accessservicev2.AuthenticateResponse, error) {
 	p, err := f.tokens.Verify(ctx, req.GetIamToken())
@@ -97,7 +122,9 @@ func (f *fakeAccess) Authenticate(ctx context.Context, req *accessservicev2.Auth
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if _, gone := f.revoked[string(p.TokenID[:])]; gone {
+	_, gone := f.revoked[string(p.TokenID[:])]
+	_, over := f.revoked[string(p.Session[:])]
+	if gone || over {
 		return nil, apierr.Unauthenticated(apierr.ReasonTokenRevoked, "revoked")
 	}
 	if !f.subjects[p.Subject()] {
@@ -140,7 +167,7 @@ func start(t *testing.T, db *sqldb.DB, access *fakeAccess, dir string, clock *at
 	}
 	w := &world{t: t, db: db, access: access, clock: clock}
 	w.World = servertest.Start(t, servertest.Options{
-		Units: []server.Unit{Unit(), access.unit()}, DB: db, Catalog: cat, DataDir: dir,
+		Units: []server.Unit{Unit(), access.unit(), fakeManager()}, DB: db, Catalog: cat, DataDir: dir,
 		Now: func() time.Time { return time.Now().Add(time.Duration(clock.Load())) },
 	})
 	conn, err := operator.Dial(dir)

@@ -53,7 +53,7 @@ func TestCreateUserAndSignIn(t *testing.T) {
 				t.Errorf("by login %s: %v %v", login, byLogin, err)
 			}
 		}
-		if diff := cmp.Diff(map[string]int{"CreateUser": 1}, w.events()); diff != "" {
+		if diff := cmp.Diff(map[string]int{"CreateUser": 1, "CreateIamToken": 1}, w.events()); diff != "" {
 			t.Errorf("audit: %s", diff)
 		}
 	})
@@ -331,7 +331,7 @@ func TestCreateUserWhileTheCheckerIsAway(t *testing.T) {
 		if err := w.works(w.token(u).GetIamToken()); err != nil {
 			t.Error(err)
 		}
-		if diff := cmp.Diff(map[string]int{"CreateUser": 2, "WithdrawUser": 1}, w.events()); diff != "" {
+		if diff := cmp.Diff(map[string]int{"CreateUser": 2, "WithdrawUser": 1, "CreateIamToken": 1}, w.events()); diff != "" {
 			t.Errorf("audit: %s", diff)
 		}
 	})

@@ -14,6 +14,7 @@ import (
 
 	"github.com/bindery-iam/bindery/pkg/authn"
 	"github.com/bindery-iam/bindery/pkg/id"
+	"github.com/bindery-iam/bindery/pkg/secret"
 	"github.com/bindery-iam/bindery/pkg/sqldb"
 	identityv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/identity/v1"
 )
@@ -40,6 +41,7 @@ const (
 // keyRing is the keys that sign IAM tokens, and the epoch in which they do.
 type keyRing struct {
 	db     *sqldb.DB
+	sealer *secret.Sealer
 	now    func() time.Time
 	active atomic.Pointer[authn.SigningKey]
 	line   atomic.Int64 // the epoch; 0 before open
@@ -66,20 +68,24 @@ func (k *keyRing) signing() authn.SigningKey {
 // epoch returns the epoch of the store; 0 before open.
 func (k *keyRing) epoch() int64 { return k.line.Load() }
 
-// open makes the first two keys if there are none, and loads the active one.
+// open makes the first two keys if there are none, seals anew those that an older
+// version kept plain or an older seal key sealed, and loads the active one.
 func (k *keyRing) open(ctx context.Context) error {
 	err := sqldb.InTx(ctx, k.db, func(ctx context.Context, tx *sql.Tx) error {
 		if err := k.lock(ctx, tx); err != nil {
 			return err
 		}
 		var n int
-		if err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM identity_signing_keys`).Scan(&n); err != nil || n > 0 {
+		if err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM identity_signing_keys`).Scan(&n); err != nil {
 			return err
+		}
+		if n > 0 {
+			return reseal(ctx, tx, k.sealer, sealedSigningKeys)
 		}
 		return errors.Join(k.insert(ctx, tx, keyActive), k.insert(ctx, tx, keyNext))
 	})
 	if err != nil {
-		return fmt.Errorf("make signing keys: %w", err)
+		return fmt.Errorf("make or seal signing keys: %w", err)
 	}
 	return k.follow(ctx)
 }
@@ -87,11 +93,15 @@ func (k *keyRing) open(ctx context.Context) error {
 // follow loads the active key, which another process may have changed.
 func (k *keyRing) follow(ctx context.Context) error {
 	var key authn.SigningKey
-	var private []byte
+	var sealed []byte
 	var epoch int64
 	err := k.db.QueryRowContext(ctx, `
 		SELECT k.id, k.private_key, e.epoch FROM identity_signing_keys k CROSS JOIN identity_epoch e WHERE k.state = $1`, keyActive).
-		Scan(&key.ID, &private, &epoch)
+		Scan(&key.ID, &sealed, &epoch)
+	if err != nil {
+		return fmt.Errorf("read signing key: %w", err)
+	}
+	private, err := unseal(k.sealer, sealedSigningKeys, key.ID, sealed)
 	if err != nil {
 		return fmt.Errorf("read signing key: %w", err)
 	}
@@ -167,9 +177,10 @@ func (k *keyRing) insert(ctx context.Context, tx *sql.Tx, state string) error {
 	if err != nil {
 		return err
 	}
+	keyID := id.New(keyPrefix)
 	_, err = tx.ExecContext(ctx, `
 		INSERT INTO identity_signing_keys (id, state, public_key, private_key, created_at, retired_at) VALUES ($1, $2, $3, $4, $5, 0)`,
-		id.New(keyPrefix), state, []byte(public), []byte(private), sqldb.Micros(k.now()))
+		keyID, state, []byte(public), k.sealer.Seal(sealedSigningKeys.Purpose(keyID), private), sqldb.Micros(k.now()))
 	return err
 }
 

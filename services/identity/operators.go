@@ -11,6 +11,7 @@ import (
 	"github.com/bindery-iam/bindery/pkg/apierr"
 	"github.com/bindery-iam/bindery/pkg/audit"
 	"github.com/bindery-iam/bindery/pkg/authn"
+	"github.com/bindery-iam/bindery/pkg/email"
 	"github.com/bindery-iam/bindery/pkg/id"
 	"github.com/bindery-iam/bindery/pkg/jobs"
 	"github.com/bindery-iam/bindery/pkg/log"
@@ -38,7 +39,13 @@ const jobRegister = "register-user"
 // idempotency key the same user and token are the answer again. Fails: LOGIN_TAKEN,
 // EMAIL_TAKEN, UNAVAILABLE.
 func (s *operators) CreateUser(ctx context.Context, req *identityv1.CreateUserRequest) (*identityv1.CreateUserResponse, error) {
-	u := User{ID: id.New(id.User), Login: req.GetLogin(), Email: req.GetEmail(), State: Creating, CreatedAt: s.now()}
+	u := User{
+		ID: id.New(id.User), Login: req.GetLogin(), Email: req.GetEmail(), State: Creating, CreatedAt: s.now(),
+		GivenName: req.GetGivenName(), FamilyName: req.GetFamilyName(), Phone: req.GetPhoneNumber(),
+	}
+	if problem := email.Problem(u.Email); problem != "" {
+		return nil, apierr.InvalidField("email", "%s", problem)
+	}
 	token, hash := newOAuthToken()
 	resp := new(identityv1.CreateUserResponse)
 	var ticket jobs.Ticket
@@ -138,7 +145,7 @@ func (s *operators) withdraw(ctx context.Context, u User, cause error) error {
 // CreateToken issues an IAM token of a user. Fails: USER_NOT_FOUND.
 func (s *operators) CreateToken(ctx context.Context, req *identityv1.CreateTokenRequest) (*identityv1.CreateTokenResponse, error) {
 	u, err := s.store.UserByLogin(ctx, s.store.db, req.GetLogin())
-	if err == nil && u.State != Active {
+	if err == nil && !u.mayAct() {
 		err = errUserNotFound
 	}
 	if err != nil {
@@ -186,9 +193,7 @@ func (s *Service) record(ctx context.Context, tx *sql.Tx, event, userID string, 
 	p, req := authn.FromContext(ctx), log.RequestFrom(ctx)
 	r := audit.Record{
 		EventSource: "iam", EventType: audit.EventType("iam", event), EventTime: s.now(), EventStatus: audit.Done,
-		Authentication: audit.Authentication{
-			Authenticated: p.IsSubject() || p.Unit != "", SubjectType: p.Type, SubjectID: p.ID, Unit: p.Unit,
-		},
+		Authentication:  audit.By(p),
 		Authorization:   audit.Authorization{Authorized: true},
 		RequestMetadata: audit.RequestMetadata{RemoteAddress: req.Remote, UserAgent: req.UserAgent, RequestID: req.ID},
 	}

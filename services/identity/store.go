@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/bindery-iam/bindery/pkg/email"
 	"github.com/bindery-iam/bindery/pkg/sqldb"
 )
 
@@ -38,21 +39,38 @@ type User struct {
 	State               State
 	CreatedAt           time.Time
 	LastAuthenticatedAt time.Time // zero when never; exact to a minute
+	GivenName           string
+	FamilyName          string
+	Phone               string
+	SuspendedAt         time.Time // zero while the user may act
+	SuspendReason       string
+	Deleting            bool // once the deletion was asked for
 }
+
+// exists reports whether anybody sees the user.
+func (u User) exists() bool { return u.State == Active && !u.Deleting }
+
+// mayAct reports whether the user may sign in.
+func (u User) mayAct() bool { return u.exists() && u.SuspendedAt.IsZero() }
+
+// fullName is the name that people read.
+func (u User) fullName() string { return strings.TrimSpace(u.GivenName + " " + u.FamilyName) }
 
 // Store is the users and their credentials.
 type Store struct{ db *sqldb.DB }
 
-// fold is how logins and e-mail addresses are compared.
+// fold is how logins are compared.
 func fold(s string) string { return strings.ToLower(s) }
 
 // InsertUser adds a user with its first credential. Fails: LOGIN_TAKEN, also when
 // both are; EMAIL_TAKEN.
 func (s *Store) InsertUser(ctx context.Context, tx *sql.Tx, u User, hash []byte) error {
 	res, err := tx.ExecContext(ctx, `
-		INSERT INTO identity_users (id, login, login_folded, email, email_folded, state, created_at, last_authenticated_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING`,
-		u.ID, u.Login, fold(u.Login), u.Email, fold(u.Email), string(u.State), sqldb.Micros(u.CreatedAt), sqldb.Micros(u.LastAuthenticatedAt))
+		INSERT INTO identity_users
+			(id, login, login_folded, email, email_folded, state, created_at, last_authenticated_at, given_name, family_name, phone)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING`,
+		u.ID, u.Login, fold(u.Login), u.Email, email.Fold(u.Email), string(u.State), sqldb.Micros(u.CreatedAt), sqldb.Micros(u.LastAuthenticatedAt),
+		u.GivenName, u.FamilyName, u.Phone)
 	if err != nil {
 		return fmt.Errorf("insert user: %w", err)
 	}
@@ -115,7 +133,9 @@ func (s *Store) Authenticated(ctx context.Context, tx *sql.Tx, userID string, at
 }
 
 const selectUser = `
-	SELECT u.id, u.login, u.email, u.state, u.created_at, u.last_authenticated_at FROM identity_users u `
+	SELECT u.id, u.login, u.email, u.state, u.created_at, u.last_authenticated_at, u.given_name, u.family_name, u.phone, u.suspended_at,
+		u.suspend_reason, u.deleting
+	FROM identity_users u `
 
 // User reads a user by id, in any state. Fails: USER_NOT_FOUND.
 func (s *Store) User(ctx context.Context, q sqldb.Querier, userID string) (User, error) {
@@ -132,16 +152,17 @@ func (s *Store) UserByToken(ctx context.Context, q sqldb.Querier, hash []byte) (
 	return scanUser(q.QueryRowContext(ctx, selectUser+`JOIN identity_oauth_tokens t ON t.user_id = u.id WHERE t.hash = $1`, hash))
 }
 
-func scanUser(row *sql.Row) (User, error) {
+func scanUser(row row) (User, error) {
 	var u User
-	var created, authenticated int64
-	err := row.Scan(&u.ID, &u.Login, &u.Email, &u.State, &created, &authenticated)
+	var created, authenticated, suspended, deleting int64
+	err := row.Scan(&u.ID, &u.Login, &u.Email, &u.State, &created, &authenticated, &u.GivenName, &u.FamilyName, &u.Phone, &suspended,
+		&u.SuspendReason, &deleting)
 	if errors.Is(err, sql.ErrNoRows) {
 		return User{}, errUserNotFound
 	}
 	if err != nil {
 		return User{}, fmt.Errorf("read user: %w", err)
 	}
-	u.CreatedAt, u.LastAuthenticatedAt = sqldb.Time(created), sqldb.Time(authenticated)
+	u.CreatedAt, u.LastAuthenticatedAt, u.SuspendedAt, u.Deleting = sqldb.Time(created), sqldb.Time(authenticated), sqldb.Time(suspended), deleting != 0
 	return u, nil
 }

@@ -10,13 +10,11 @@ import (
 	"strings"
 	"time"
 
-	"go.uber.org/zap"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/bindery-iam/bindery/pkg/apierr"
 	"github.com/bindery-iam/bindery/pkg/authn"
 	"github.com/bindery-iam/bindery/pkg/jobs"
-	"github.com/bindery-iam/bindery/pkg/log"
 	"github.com/bindery-iam/bindery/pkg/sqldb"
 	accessv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/access/v1"
 	iamv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/iam/v1"
@@ -27,10 +25,6 @@ const (
 	oauthPrefix = "y0_"
 	oauthLen    = len(oauthPrefix) + 43
 )
-
-// noteEvery bounds how often a user's last authentication is written: some clients
-// exchange their token before every call.
-const noteEvery = time.Minute
 
 // newOAuthToken returns a new credential, to be shown once, and its hash.
 func newOAuthToken() (token string, hash []byte) {
@@ -63,49 +57,27 @@ func (t *tokens) Create(ctx context.Context, req *iamv1.CreateIamTokenRequest) (
 		if err != nil {
 			return nil, err
 		}
-		t.noteAuthentication(ctx, u)
-		token, err := t.issuer.Issue(authn.UserAccount, u.ID, authn.MaxTokenLife)
+		return t.exchange(ctx, oauthProof(t.store, u))
+	case *iamv1.CreateIamTokenRequest_Jwt:
+		p, err := t.byJWT(ctx, identity.Jwt)
 		if err != nil {
 			return nil, err
 		}
-		return &iamv1.CreateIamTokenResponse{IamToken: token.Text, ExpiresAt: timestamppb.New(token.ExpiresAt)}, nil
-	case *iamv1.CreateIamTokenRequest_Jwt:
-		return nil, errJWT
+		return t.exchange(ctx, p)
 	default:
 		return nil, errNoIdentity
 	}
 }
 
-func (t *tokens) byOAuthToken(ctx context.Context, token string) (User, error) {
+func (s *Service) byOAuthToken(ctx context.Context, token string) (User, error) {
 	if len(token) != oauthLen || !strings.HasPrefix(token, oauthPrefix) {
 		return User{}, errOAuthToken
 	}
-	u, err := t.store.UserByToken(ctx, t.store.db, hashOAuthToken(token))
-	if errors.Is(err, errUserNotFound) || err == nil && u.State != Active {
+	u, err := s.store.UserByToken(ctx, s.store.db, hashOAuthToken(token))
+	if errors.Is(err, errUserNotFound) || err == nil && !u.mayAct() {
 		return User{}, errOAuthToken
 	}
 	return u, err
-}
-
-// noteAuthentication writes when the user was last here. Signing in must work while
-// the store cannot be written, so a failure is logged only.
-func (t *tokens) noteAuthentication(ctx context.Context, u User) {
-	now := t.now()
-	if now.Sub(u.LastAuthenticatedAt) < noteEvery {
-		return
-	}
-	err := sqldb.InTx(ctx, t.store.db, func(ctx context.Context, tx *sql.Tx) error {
-		return t.store.Authenticated(ctx, tx, u.ID, now)
-	})
-	if err != nil {
-		log.From(ctx).Warn("authentication not noted", zap.String("user_id", u.ID), zap.Error(err))
-	}
-}
-
-// CreateForServiceAccount acts as a service account (IM-1). There are none yet, so
-// the authorization before it answers NOT_FOUND.
-func (t *tokens) CreateForServiceAccount(context.Context, *iamv1.CreateIamTokenForServiceAccountRequest) (*iamv1.CreateIamTokenResponse, error) {
-	return nil, errNoServiceAccounts
 }
 
 // revocation is the payload of jobRevoke.
@@ -131,9 +103,10 @@ func (t *tokens) Revoke(ctx context.Context, req *iamv1.RevokeIamTokenRequest) (
 	if t.now().After(end.Add(authn.Leeway)) {
 		return &iamv1.RevokeIamTokenResponse{SubjectId: p.ID}, nil
 	}
+	path := t.pathOrSelf(ctx, accountOf(p.Type, p.ID))
 	var ticket jobs.Ticket
 	err = sqldb.InTx(ctx, t.store.db, func(ctx context.Context, tx *sql.Tx) error {
-		if err := t.record(ctx, tx, "RevokeIamToken", p.ID, nil); err != nil {
+		if err := t.recordEvent(ctx, tx, event{name: "RevokeIamToken", path: path}); err != nil {
 			return err
 		}
 		var err error

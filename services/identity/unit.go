@@ -10,31 +10,55 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 
+	"github.com/bindery-iam/bindery/pkg/access"
 	"github.com/bindery-iam/bindery/pkg/audit"
 	"github.com/bindery-iam/bindery/pkg/authn"
+	"github.com/bindery-iam/bindery/pkg/authz"
+	"github.com/bindery-iam/bindery/pkg/catalog"
+	"github.com/bindery-iam/bindery/pkg/id"
 	"github.com/bindery-iam/bindery/pkg/idempotency"
 	"github.com/bindery-iam/bindery/pkg/jobs"
+	"github.com/bindery-iam/bindery/pkg/operation"
+	"github.com/bindery-iam/bindery/pkg/page"
+	"github.com/bindery-iam/bindery/pkg/quota"
+	"github.com/bindery-iam/bindery/pkg/secret"
 	"github.com/bindery-iam/bindery/pkg/server"
 	"github.com/bindery-iam/bindery/pkg/sqldb"
 	accessv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/access/v1"
 	identityv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/identity/v1"
+	notificationv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/notification/v1"
+	brmv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/resourcemanager/v1"
 	iamv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/iam/v1"
+	awsv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/iam/v1/awscompatibility"
+	orgv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/organizationmanager/v1"
+	rmv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/resourcemanager/v1"
 )
 
 // Name of the unit, of its schema, and in the names of its kit tables.
 const Name = "identity"
 
+// Unit is identity with the default configuration.
+func Unit() server.Unit { return Config{}.Unit() }
+
 // Unit is identity.
-func Unit() server.Unit {
+func (c Config) Unit() server.Unit {
 	return server.Unit{
-		Name:       Name,
-		Needs:      []string{"accessbindings"},
-		Migrations: []sqldb.Migrations{Migrations(), idempotency.Migrations(Name), jobs.Migrations(Name), audit.Migrations(Name)},
+		Name:  Name,
+		Needs: []string{"accessbindings", "resourcemanager"},
+		Seals: true,
+		Migrations: []sqldb.Migrations{
+			Migrations(), idempotency.Migrations(Name), jobs.Migrations(Name), audit.Migrations(Name), operation.Migrations(Name),
+			secret.Migrations(Name),
+		},
 		Build: func(ctx context.Context, base server.Base) (*server.Parts, error) {
+			if err := c.Validate(); err != nil {
+				return nil, fmt.Errorf("configuration: %w", err)
+			}
 			s, err := New(ctx, base)
 			if err != nil {
 				return nil, err
 			}
+			s.cfg = c.withDefaults()
 			return s.Parts(), nil
 		},
 	}
@@ -42,39 +66,117 @@ func Unit() server.Unit {
 
 // Service is the unit at work.
 type Service struct {
-	store    *Store
-	once     *idempotency.Store
-	keys     *keyRing
-	issuer   *authn.Issuer
-	tokens   *authn.Verifier
-	jobs     *jobs.Queue
+	cfg        Config
+	store      *Store
+	operations *operation.Store
+	once       *idempotency.Store
+	pages      *page.Sealer
+	keys       *keyRing
+	issuer     *authn.Issuer
+	tokens     *authn.Verifier
+	jobs       *jobs.Queue
+	keyMaker   *keyMaker     // of authorized keys
+	address    func() string // that clients are told
+	sealer     *secret.Sealer
+	catalog    *catalog.Catalog
+	resolvers  map[string]authz.Resolver // that rules of the unit's methods name
+	now        func() time.Time          // to a microsecond, as it is stored
+	log        *zap.Logger
+
+	decider  authz.Decider
 	subjects accessv1.SubjectServiceClient
-	now      func() time.Time
-	log      *zap.Logger
+	tree     accessv1.ResourceServiceClient
+	bindings accessv1.AccessBindingServiceClient
+	changes  accessv1.OperationLogServiceClient
+
+	organizations orgv1.OrganizationServiceClient
+	clouds        rmv1.CloudServiceClient
+	groupList     orgv1.GroupServiceClient
+	resourceNames brmv1.ResourceNameServiceClient
+	notices       notificationv1.NotificationServiceClient
+	limits        *quota.Limits
+	places        brmv1.PlaceServiceClient
+	removals      *removals
 }
 
 // New reads the signing keys, making the first ones on the first start.
 func New(ctx context.Context, base server.Base) (*Service, error) {
-	s := &Service{
-		store:    &Store{db: base.DB},
-		once:     idempotency.NewStore(base.DB, Name, base.Now),
-		keys:     &keyRing{db: base.DB, now: base.Now},
-		tokens:   base.Tokens,
-		jobs:     jobs.New(jobs.Config{DB: base.DB, Unit: Name, Log: base.Log}),
-		subjects: accessv1.NewSubjectServiceClient(base.Peer("accessbindings")),
-		now:      base.Now,
-		log:      base.Log,
+	key, err := secret.Get(ctx, base.DB, Name, "page", page.KeySize)
+	if err != nil {
+		return nil, err
 	}
+	pages, err := page.New(key)
+	if err != nil {
+		return nil, err
+	}
+	cat, err := catalog.Load()
+	if err != nil {
+		return nil, err
+	}
+	peer := base.Peer("accessbindings")
+	s := &Service{
+		store:      &Store{db: base.DB},
+		operations: operation.NewStore(base.DB, Name, id.OperationIdentity, base.Now),
+		once:       idempotency.NewStore(base.DB, Name, base.Now),
+		pages:      pages,
+		keys:       &keyRing{db: base.DB, sealer: base.Sealer, now: base.Now},
+		tokens:     base.Tokens,
+		jobs:       jobs.New(jobs.Config{DB: base.DB, Unit: Name, Log: base.Log}),
+		keyMaker:   newKeyMaker(),
+		address:    base.Address,
+		resolvers:  map[string]authz.Resolver{"keyHolder": keyHolder},
+		sealer:     base.Sealer,
+		catalog:    cat,
+		now:        func() time.Time { return base.Now().Truncate(time.Microsecond) },
+		log:        base.Log,
+		decider:    authz.NewClient(peer),
+		subjects:   accessv1.NewSubjectServiceClient(peer),
+		tree:       accessv1.NewResourceServiceClient(peer),
+		bindings:   accessv1.NewAccessBindingServiceClient(peer),
+		changes:    accessv1.NewOperationLogServiceClient(peer),
+
+		organizations: orgv1.NewOrganizationServiceClient(base.Peer("resourcemanager")),
+		clouds:        rmv1.NewCloudServiceClient(base.Peer("resourcemanager")),
+		groupList:     orgv1.NewGroupServiceClient(peer),
+		resourceNames: brmv1.NewResourceNameServiceClient(base.Peer("resourcemanager")),
+		notices:       notificationv1.NewNotificationServiceClient(base.Peer("notifications")),
+		limits:        quota.NewLimits(base.Peer("resourcemanager"), base.Now),
+		places:        brmv1.NewPlaceServiceClient(base.Peer("resourcemanager")),
+	}
+	s.resolvers["authorizedKey"] = s.authorizedKey
+	s.resolvers["apiKey"], s.resolvers["accessKey"] = s.accountOf(&apiKeyKind), s.accountOf(&accessKeyKind)
+	s.removals = &removals{db: base.DB, tree: s.tree, log: base.Log, types: map[string]letGo{}}
 	if err := s.keys.open(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.resealAccessKeys(ctx); err != nil {
 		return nil, err
 	}
 	s.issuer = &authn.Issuer{Key: s.keys.signing, Epoch: s.keys.epoch, Now: base.Now}
 	jobs.Register(s.jobs, jobRegister, s.register)
 	jobs.Register(s.jobs, jobRevoke, s.revoke)
+	s.handleMembers()
+	jobs.Register(s.jobs, jobEndSessions, s.endSessions)
+	jobs.Register(s.jobs, jobCreateAccount, s.registerAccount)
+	jobs.Register(s.jobs, jobStanding, s.putStanding)
+	jobs.Register(s.jobs, jobResume, s.resumeAccount)
+	jobs.Register(s.jobs, jobDeleteAccount, s.deleteAccount)
+	s.removals.on(typeAccount, s.letGoAccounts)
 	if err := base.Metrics.Register(s.jobs); err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
 	return s, nil
+}
+
+// handleMembers registers what users, members and invitations need.
+func (s *Service) handleMembers() {
+	jobs.Register(s.jobs, jobSetState, s.setState)
+	jobs.Register(s.jobs, jobDeleteUser, s.deleteUserJob)
+	jobs.Register(s.jobs, jobMail, s.sendMail)
+	jobs.Register(s.jobs, jobJoin, s.join)
+	jobs.Register(s.jobs, jobLeave, s.leave)
+	s.resolvers["invitation"] = s.resolveInvitation
+	s.removals.on(typeOrganization, s.letGoInvitations)
 }
 
 // Parts is what the unit gives its process.
@@ -82,17 +184,47 @@ func (s *Service) Parts() *server.Parts {
 	return &server.Parts{
 		Register: func(r grpc.ServiceRegistrar) {
 			iamv1.RegisterIamTokenServiceServer(r, &tokens{Service: s})
+			iamv1.RegisterRefreshTokenServiceServer(r, &refreshTokens{Service: s})
+			identityv1.RegisterSessionServiceServer(r, &sessions{Service: s})
+			iamv1.RegisterKeyServiceServer(r, &authorizedKeys{Service: s})
+			iamv1.RegisterServiceAccountServiceServer(r, &accounts{
+				Service: s, Bindings: access.Bindings{Client: s.bindings, Type: typeAccount},
+			})
 			iamv1.RegisterUserAccountServiceServer(r, &users{Service: s})
 			iamv1.RegisterYandexPassportUserAccountServiceServer(r, &logins{Service: s})
+			iamv1.RegisterApiKeyServiceServer(r, &apiKeys{Service: s})
+			awsv1.RegisterAccessKeyServiceServer(r, &accessKeys{Service: s})
+			awsv1.RegisterTemporaryAccessKeyServiceServer(r, &temporaryKeys{Service: s})
+			identityv1.RegisterApiKeyTokenServiceServer(r, &apiKeyTokens{Service: s})
+			identityv1.RegisterCredentialServiceServer(r, &credentials{Service: s})
+			identityv1.RegisterDirectoryServiceServer(r, &directory{Service: s})
+			iamv1.RegisterSubjectDetailsServiceServer(r, &details{Service: s})
+			orgv1.RegisterUserServiceServer(r, &members{Service: s})
+			identityv1.RegisterInvitationServiceServer(r, &invitations{Service: s})
 			identityv1.RegisterSigningKeyServiceServer(r, &signingKeys{Service: s})
 		},
 		RegisterOperator: func(r grpc.ServiceRegistrar) {
 			identityv1.RegisterOperatorServiceServer(r, &operators{Service: s})
 		},
-		Keys: s.once,
+		Resolvers:  s.resolvers,
+		Operations: s.operations,
+		Keys:       s.once,
 		Keyed: []string{
+			awsv1.AccessKeyService_Create_FullMethodName,
+			awsv1.TemporaryAccessKeyService_CreateEphemeral_FullMethodName,
+			iamv1.ApiKeyService_Create_FullMethodName,
 			identityv1.OperatorService_CreateUser_FullMethodName,
 			identityv1.OperatorService_RotateSigningKey_FullMethodName,
+			identityv1.SessionService_CreateSession_FullMethodName,
+			identityv1.SessionService_RefreshSession_FullMethodName,
+			iamv1.KeyService_Create_FullMethodName,
+		},
+		Usage: map[string]quota.Usage{
+			quotaInvites:                 s.invitesOf,
+			catalog.QuotaServiceAccounts: s.accountsOf,
+			catalog.QuotaAuthorizedKeys:  s.authorizedKeysIn,
+			catalog.QuotaAPIKeys:         s.keysOfCloud(&apiKeyKind),
+			catalog.QuotaAccessKeys:      s.keysOfCloud(&accessKeyKind),
 		},
 		Ready: func(context.Context) error {
 			if s.keys.signing().Private == nil {
@@ -108,6 +240,7 @@ func (s *Service) Parts() *server.Parts {
 func (s *Service) run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.jobs.Run(ctx) })
+	g.Go(func() error { return s.removals.run(ctx) })
 	g.Go(func() error {
 		tick := time.NewTicker(followEvery)
 		defer tick.Stop()
@@ -118,6 +251,20 @@ func (s *Service) run(ctx context.Context) error {
 			case <-tick.C:
 				if err := s.keys.follow(ctx); err != nil && ctx.Err() == nil {
 					s.log.Warn("signing keys were not read", zap.Error(err))
+				}
+			}
+		}
+	})
+	g.Go(func() error {
+		tick := time.NewTicker(dropEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-tick.C:
+				if err := s.dropSessions(ctx); err != nil && ctx.Err() == nil {
+					s.log.Warn("ended sessions were not dropped", zap.Error(err))
 				}
 			}
 		}

@@ -3,8 +3,6 @@ package identity
 import (
 	"context"
 
-	"google.golang.org/protobuf/types/known/timestamppb"
-
 	"github.com/bindery-iam/bindery/pkg/apierr"
 	"github.com/bindery-iam/bindery/pkg/sqldb"
 	iamv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/iam/v1"
@@ -21,7 +19,8 @@ func (s *users) Get(ctx context.Context, req *iamv1.GetUserAccountRequest) (*iam
 	if err := sqldb.CheckText(req.GetUserAccountId()); err != nil {
 		return nil, apierr.InvalidField("user_account_id", "must not contain NUL")
 	}
-	return shown(s.store.User(ctx, s.store.db, req.GetUserAccountId()))
+	u, err := s.store.User(ctx, s.store.db, req.GetUserAccountId())
+	return s.shown(ctx, u, err)
 }
 
 // logins is yandex.cloud.iam.v1.YandexPassportUserAccountService.
@@ -36,25 +35,33 @@ func (s *logins) GetByLogin(ctx context.Context, req *iamv1.GetUserAccountByLogi
 	if err := sqldb.CheckText(req.GetLogin()); err != nil {
 		return nil, apierr.InvalidField("login", "must not contain NUL")
 	}
-	return shown(s.store.UserByLogin(ctx, s.store.db, req.GetLogin()))
+	u, err := s.store.UserByLogin(ctx, s.store.db, req.GetLogin())
+	return s.shown(ctx, u, err)
 }
 
-// shown is the public message of a user; one that is being created is not there.
-func shown(u User, err error) (*iamv1.UserAccount, error) {
-	if err == nil && u.State != Active {
+// shown is the public message of a user; one that is being created or deleted is not
+// there. Who knows a login or an id is told the other, since roles are given by them.
+// The e-mail address and the time of the last visit are for the user itself and for
+// who may see them in an organization of the user.
+func (s *Service) shown(ctx context.Context, u User, err error) (*iamv1.UserAccount, error) {
+	if err == nil && !u.exists() {
 		err = errUserNotFound
 	}
 	if err != nil {
 		return nil, err
 	}
+	account := &iamv1.YandexPassportUserAccount{Login: u.Login}
 	msg := &iamv1.UserAccount{
-		Id: u.ID,
-		UserAccount: &iamv1.UserAccount_YandexPassportUserAccount{
-			YandexPassportUserAccount: &iamv1.YandexPassportUserAccount{Login: u.Login, DefaultEmail: u.Email},
-		},
+		Id: u.ID, UserAccount: &iamv1.UserAccount_YandexPassportUserAccount{YandexPassportUserAccount: account},
 	}
-	if !u.LastAuthenticatedAt.IsZero() {
-		msg.LastAuthenticatedAt = timestamppb.New(u.LastAuthenticatedAt)
+	v, err := s.viewerOf(ctx, nil, nil, "")
+	if err != nil {
+		return nil, err
 	}
+	seen, err := v.show(ctx, entity{user: &u})
+	if err != nil {
+		return nil, err
+	}
+	account.DefaultEmail, msg.LastAuthenticatedAt = seen.GetUserAccount().GetEmail(), seen.GetLastAuthenticatedAt()
 	return msg, nil
 }

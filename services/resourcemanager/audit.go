@@ -26,21 +26,24 @@ func (s *Service) record(ctx context.Context, tx *sql.Tx, r Resource, e event) e
 	if err != nil {
 		return err
 	}
+	return s.note(ctx, tx, r.Kind.source, eventName(e.verb, r.Kind), path, e)
+}
+
+// note writes the audit record of an event about what the path leads to.
+func (s *Service) note(ctx context.Context, tx *sql.Tx, source, name string, path []audit.Resource, e event) error {
 	p, req := authn.FromContext(ctx), log.RequestFrom(ctx)
 	rec := audit.Record{
-		EventSource: r.Kind.source,
-		EventType:   audit.EventType(r.Kind.source, eventName(e.verb, r.Kind)),
-		EventTime:   s.now(),
-		EventStatus: e.status,
-		Authentication: audit.Authentication{
-			Authenticated: p.IsSubject(), SubjectType: p.Type, SubjectID: p.ID, Unit: p.Unit,
-		},
+		EventSource:      source,
+		EventType:        audit.EventType(source, name),
+		EventTime:        s.now(),
+		EventStatus:      e.status,
+		Authentication:   audit.By(p),
 		Authorization:    audit.Authorization{Authorized: true},
 		ResourceMetadata: audit.ResourceMetadata{Path: path},
 		RequestMetadata:  audit.RequestMetadata{RemoteAddress: req.Remote, UserAgent: req.UserAgent, RequestID: req.ID},
 		Details:          e.details,
 	}
-	if !p.IsSubject() {
+	if !p.IsSubject() && p.Unit == "" {
 		rec.Authentication.Unit = Name
 	}
 	if e.permission != "" {

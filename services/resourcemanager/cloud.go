@@ -7,18 +7,16 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/bindery-iam/bindery/pkg/authn"
+	"github.com/bindery-iam/bindery/pkg/catalog"
 	operationpb "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/operation"
 	rmv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/resourcemanager/v1"
 )
-
-// quotaClouds is counted per organization.
-const quotaClouds = "resource-manager.clouds.count"
 
 // clouds is CloudService. Permissions: see the method options.
 type clouds struct {
 	rmv1.UnsafeCloudServiceServer // a missing method does not compile
 	*Service
-	access
+	accessMethods
 }
 
 func cloudProto(r Resource) *rmv1.Cloud {
@@ -64,7 +62,7 @@ func (s *clouds) Create(ctx context.Context, req *rmv1.CreateCloudRequest) (*ope
 		if err := s.lockActive(ctx, tx, organization, r.ParentID); err != nil {
 			return err
 		}
-		return s.roomIn(ctx, tx, cloud, r.ParentID, quotaClouds, s.cfg.CloudsPerOrganization)
+		return s.roomIn(ctx, tx, cloud, r.ParentID, catalog.QuotaClouds)
 	})
 }
 
@@ -78,7 +76,7 @@ func (s *clouds) createFirst(ctx context.Context, r Resource) (*operationpb.Oper
 		return nil, err
 	}
 	org := s.draft(ctx, organization, "")
-	org.Name, org.Title = "organization-"+org.ID[len(org.ID)-8:], r.Name
+	org.Name, org.Title = organizationName(org.ID), r.Name
 	r.ParentID, r.CreatedAt = org.ID, org.CreatedAt
 	return s.create(ctx, []Resource{org, r}, func(ctx context.Context, tx *sql.Tx) error {
 		if found { // judged here, since a replay finds what the first call made
@@ -105,7 +103,7 @@ func (s *clouds) Delete(ctx context.Context, req *rmv1.DeleteCloudRequest) (*ope
 
 // ListOperations lists the operations on a cloud, newest first.
 func (s *clouds) ListOperations(ctx context.Context, req *rmv1.ListCloudOperationsRequest) (*rmv1.ListCloudOperationsResponse, error) {
-	ops, next, err := s.listOperations(ctx, cloud, req.GetCloudId(), req)
+	ops, next, err := s.log.List(ctx, cloud.resource(req.GetCloudId()), req)
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/bindery-iam/bindery/pkg/apierr"
 	"github.com/bindery-iam/bindery/pkg/audit"
 	"github.com/bindery-iam/bindery/pkg/authn"
+	"github.com/bindery-iam/bindery/pkg/catalog"
 	"github.com/bindery-iam/bindery/pkg/id"
 	"github.com/bindery-iam/bindery/pkg/jobs"
 	"github.com/bindery-iam/bindery/pkg/operation"
@@ -251,14 +252,12 @@ func (s *Service) lockActive(ctx context.Context, tx *sql.Tx, k *kind, resourceI
 
 // roomIn refuses when a parent, locked by the caller, has as many children as its
 // quota allows (QL-2).
-func (s *Service) roomIn(ctx context.Context, tx *sql.Tx, k *kind, parentID, metric string, limit int64) error {
+func (s *Service) roomIn(ctx context.Context, tx *sql.Tx, k *kind, parentID, quotaID string) error {
 	n, err := s.store.CountIn(ctx, tx, k, parentID)
-	if err != nil || n < limit {
+	if err != nil {
 		return err
 	}
-	return apierr.Exhausted(apierr.Quota{
-		Metric: metric, Subject: k.parent.name + ":" + parentID, Limit: limit, Usage: n, Required: n + 1,
-	})
+	return s.checkQuota(ctx, tx, quotaID, parentID, n)
 }
 
 // mayFound refuses a service account, which has no roles outside its own
@@ -272,13 +271,10 @@ func (s *Service) mayFound(ctx context.Context, tx *sql.Tx, p authn.Principal) e
 		return err
 	}
 	n, err := s.store.CountOrganizationsOf(ctx, tx, p.ID)
-	if err != nil || n < s.cfg.OrganizationsPerSubject {
+	if err != nil {
 		return err
 	}
-	return apierr.Exhausted(apierr.Quota{
-		Metric: "organization-manager.organizations.count", Subject: p.Subject(),
-		Limit: s.cfg.OrganizationsPerSubject, Usage: n, Required: n + 1,
-	})
+	return s.checkQuota(ctx, tx, catalog.QuotaOrganizations, p.ID, n)
 }
 
 // hadCloud reports whether a subject is a member of an organization that has a

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 
 	"github.com/bindery-iam/bindery/pkg/apierr"
+	"github.com/bindery-iam/bindery/pkg/catalog"
 	brmv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/resourcemanager/v1"
 	operationpb "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/operation"
 	orgv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/organizationmanager/v1"
@@ -19,7 +20,7 @@ import (
 )
 
 func TestCR2_CR4_CR11_FirstCloudNeedsNoRole(t *testing.T) {
-	forEach(t, quick, func(t *testing.T, w *world) {
+	forEach(t, Config{}, func(t *testing.T, w *world) {
 		ann := w.User("ann")
 		op := must[*operationpb.Operation](t)(w.clouds.Create(ann, &rmv1.CreateCloudRequest{
 			Name: "first", Description: "my cloud", Labels: map[string]string{"a": "b"},
@@ -63,7 +64,7 @@ func TestCR2_CR4_CR11_FirstCloudNeedsNoRole(t *testing.T) {
 }
 
 func TestCR3_OnlyTheFirstCloudIsFree(t *testing.T) {
-	forEach(t, quick, func(t *testing.T, w *world) {
+	forEach(t, Config{}, func(t *testing.T, w *world) {
 		w.first("ann")
 		_, err := w.clouds.Create(w.User("ann"), &rmv1.CreateCloudRequest{Name: "second"})
 		wantRefusal(t, "a second cloud without organization", err, codes.InvalidArgument, "organization_id")
@@ -77,7 +78,7 @@ func TestCR3_OnlyTheFirstCloudIsFree(t *testing.T) {
 }
 
 func TestCR3_ConcurrentFirstClouds(t *testing.T) {
-	forEach(t, quick, func(t *testing.T, w *world) {
+	forEach(t, Config{}, func(t *testing.T, w *world) {
 		var wg sync.WaitGroup
 		var mu sync.Mutex
 		made := 0
@@ -101,7 +102,7 @@ func TestCR3_ConcurrentFirstClouds(t *testing.T) {
 }
 
 func TestCR1_CloudInAnOrganization(t *testing.T) {
-	forEach(t, quick, func(t *testing.T, w *world) {
+	forEach(t, Config{}, func(t *testing.T, w *world) {
 		org := w.first("ann").GetOrganizationId()
 		create := func(user string) error {
 			_, err := w.clouds.Create(w.User(user), &rmv1.CreateCloudRequest{OrganizationId: org, Name: "second"})
@@ -125,7 +126,7 @@ func TestCR1_CloudInAnOrganization(t *testing.T) {
 }
 
 func TestCR6_Folder(t *testing.T) {
-	forEach(t, quick, func(t *testing.T, w *world) {
+	forEach(t, Config{}, func(t *testing.T, w *world) {
 		c := w.first("ann")
 		create := func(user, name string) (*operationpb.Operation, error) {
 			return w.folders.Create(w.User(user), &rmv1.CreateFolderRequest{CloudId: c.GetId(), Name: name, Labels: map[string]string{"k": ""}})
@@ -157,7 +158,7 @@ func TestCR6_Folder(t *testing.T) {
 }
 
 func TestNM1_NM4_NM5_NM6_RefusedFields(t *testing.T) {
-	forEach(t, quick, func(t *testing.T, w *world) {
+	forEach(t, Config{}, func(t *testing.T, w *world) {
 		c := w.first("ann")
 		many := map[string]string{}
 		for i := range 65 {
@@ -196,7 +197,10 @@ func TestNM1_NM4_NM5_NM6_RefusedFields(t *testing.T) {
 }
 
 func TestQL2_Quotas(t *testing.T) {
-	forEach(t, quick, func(t *testing.T, w *world) {
+	forEach(t, Config{}, func(t *testing.T, w *world) {
+		for quotaID, limit := range map[string]int64{catalog.QuotaClouds: 3, catalog.QuotaFolders: 4, catalog.QuotaOrganizations: 3} {
+			w.limit(quotaID, installation, limit)
+		}
 		c := w.first("ann")
 		ann := w.User("ann")
 		for _, name := range []string{"one", "two", "three", "four"} {
@@ -246,7 +250,7 @@ func TestQL2_Quotas(t *testing.T) {
 }
 
 func TestCR11_Organization(t *testing.T) {
-	forEach(t, quick, func(t *testing.T, w *world) {
+	forEach(t, Config{}, func(t *testing.T, w *world) {
 		op := must[*operationpb.Operation](t)(w.life.CreateOrganization(w.User("ann"), &brmv1.CreateOrganizationRequest{Name: "acme", Description: "d", Labels: map[string]string{"a": "b"}}))
 		org, meta := new(orgv1.Organization), new(brmv1.CreateOrganizationMetadata)
 		w.done(op, org, meta)
@@ -262,7 +266,7 @@ func TestCR11_Organization(t *testing.T) {
 }
 
 func TestSU9_ServiceAccountsFoundNothing(t *testing.T) {
-	forEach(t, quick, func(t *testing.T, w *world) {
+	forEach(t, Config{}, func(t *testing.T, w *world) {
 		robot := w.Subject("serviceAccount", "robot")
 		_, err := w.clouds.Create(robot, &rmv1.CreateCloudRequest{Name: "first"})
 		wantRefusal(t, "a first cloud", err, codes.PermissionDenied, ReasonServiceAccount)
@@ -277,7 +281,7 @@ func TestSU9_ServiceAccountsFoundNothing(t *testing.T) {
 // While accessbindings is away a creation is late, not lost; what can never be is
 // the error of the call.
 func TestCreateSurvivesItsPeer(t *testing.T) {
-	forEach(t, quick, func(t *testing.T, w *world) {
+	forEach(t, Config{}, func(t *testing.T, w *world) {
 		c := w.first("ann")
 		ann := w.User("ann")
 		w.access.fail(apierr.Unavailable(apierr.ReasonUnavailable, "away"))

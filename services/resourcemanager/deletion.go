@@ -51,7 +51,9 @@ func (s *Service) due(deleteAfter *timestamppb.Timestamp) time.Time {
 
 // remove deletes a resource with everything below it (DL-14), at once or later.
 // The operation is done when it is gone. A pending deletion gives way to the new
-// one. allowed judges the locked resource. Fails: <KIND>_NOT_FOUND, BEING_DELETED
+// one. Access policies are asked when the deletion is called for, as roles are (AP-1,
+// AP-8): one that is bound while it is pending neither stops nor speeds it up, and
+// denies no cancelling, which is how to keep the resource. allowed judges the locked resource. Fails: <KIND>_NOT_FOUND, BEING_DELETED
 // (DL-6), <KIND>_NOT_ACTIVE.
 func (s *Service) remove(ctx context.Context, k *kind, resourceID string, at time.Time,
 	allowed func(context.Context, *sql.Tx, Resource) error,
@@ -121,6 +123,9 @@ func (s *Service) schedule(ctx context.Context, tx *sql.Tx, r *Resource, at time
 	details := map[string]any{"operation_id": op.ID}
 	if !at.IsZero() {
 		details["delete_after"] = at.UTC()
+		if err := s.tellScheduled(ctx, tx, *r, op.ID); err != nil {
+			return op, err
+		}
 	}
 	return op, s.record(ctx, tx, *r, event{
 		verb: verbDelete, status: audit.Started, permission: r.Kind.delete, on: r.Kind.resource(r.ID), details: details,
@@ -134,20 +139,30 @@ var errEarly = errors.New("the deletion is not due yet")
 // all access below, then its rows. One that was cancelled or replaced does nothing.
 func (s *Service) purge(ctx context.Context, job removal) error {
 	k := kinds[job.Kind]
+	owners, known, err := s.owners(ctx, k, job.Resource)
+	if err != nil {
+		return err
+	}
 	mine := false
-	err := sqldb.InTx(ctx, s.store.db, func(ctx context.Context, tx *sql.Tx) error {
+	err = sqldb.InTx(ctx, s.store.db, func(ctx context.Context, tx *sql.Tx) error {
 		r, err := s.store.Lock(ctx, tx, k, job.Resource)
 		mine = err == nil && r.Operation == job.Operation
 		switch {
 		case apierr.CodeOf(err) == codes.NotFound:
 			return nil
-		case err != nil || !mine || r.Status == Deleting:
+		case err != nil || !mine:
 			return err
 		case r.DeleteAfter.After(s.now()):
 			return errEarly
 		}
-		r.Status, r.DeleteAfter = Deleting, time.Time{} // DL-6: from here on irrevocable
-		return s.store.Update(ctx, tx, r)
+		if r.Status != Deleting {
+			r.Status, r.DeleteAfter = Deleting, time.Time{} // DL-6: from here on irrevocable
+			err = s.store.Update(ctx, tx, r)
+		}
+		if err == nil && known {
+			err = s.tellDeleted(ctx, tx, r, owners)
+		}
+		return err
 	})
 	if err != nil || !mine {
 		return err
@@ -235,6 +250,9 @@ func (s *Service) cancelDeletion(ctx context.Context, k *kind, resourceID string
 			Resource: k.resource(r.ID), ViewPermission: k.get, Description: "Cancel deletion of " + k.name,
 			CreatedBy: authn.FromContext(ctx).ID, Metadata: meta, Response: k.message(r),
 		}); err != nil {
+			return op, err
+		}
+		if err := s.tellCancelled(ctx, tx, r, op.ID); err != nil {
 			return op, err
 		}
 		return op, s.record(ctx, tx, r, event{

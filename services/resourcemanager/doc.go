@@ -2,13 +2,15 @@
 // their data, their names, their quotas and their deletion. Who has access to them
 // is a fact of accessbindings, which this unit tells of every resource it makes.
 //
-// Tables: resourcemanager_resources; of the kit resourcemanager_operations,
-// _audit, _secrets and the queue goqite.
+// Tables: resourcemanager_resources; those of quotas; those of package tickets, which is
+// support tickets under clouds and organizations; of the kit resourcemanager_operations,
+// _idempotency, _audit, _secrets, _threads and the queue goqite.
 //
 // RPCs: yandex.cloud.resourcemanager.v1.CloudService and FolderService,
 // yandex.cloud.organizationmanager.v1.OrganizationService (the access methods are
 // passed on to accessbindings), bindery.resourcemanager.v1.OrganizationService and
-// DeletionService.
+// DeletionService, bindery.support.v1.TicketService (package tickets), and to other units
+// ResourceNameService.
 //
 // The life of a resource, the same for the three kinds:
 //

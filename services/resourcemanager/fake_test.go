@@ -2,6 +2,7 @@ package resourcemanager
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -31,6 +32,7 @@ type fakeAccess struct {
 	accessv1.UnimplementedResourceServiceServer
 	accessv1.UnimplementedSubjectServiceServer
 	accessv1.UnimplementedAccessBindingServiceServer
+	accessv1.UnimplementedAccessPolicyServiceServer
 	accessv1.UnimplementedOperationLogServiceServer
 	accessservicev2.UnimplementedAccessServiceServer
 
@@ -41,6 +43,7 @@ type fakeAccess struct {
 	parents map[authz.Resource]authz.Resource
 	roles   map[authz.Resource]map[string][]string // resource -> subject id -> roles
 	members map[authz.Resource][]string
+	denied  map[string]bool // permissions that an access policy takes from everybody
 	log     []*operationpb.Operation
 	away    error // what every call of the tree fails with
 	removed []authz.Resource
@@ -50,6 +53,16 @@ func newFake(c *catalog.Catalog) *fakeAccess {
 	return &fakeAccess{
 		catalog: c, parents: map[authz.Resource]authz.Resource{},
 		roles: map[authz.Resource]map[string][]string{}, members: map[authz.Resource][]string{},
+		denied: map[string]bool{},
+	}
+}
+
+// deny has an access policy take permissions from everybody.
+func (f *fakeAccess) deny(permissions ...string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, p := range permissions {
+		f.denied[p] = true
 	}
 }
 
@@ -60,6 +73,7 @@ func (f *fakeAccess) unit() server.Unit {
 			accessv1.RegisterResourceServiceServer(r, f)
 			accessv1.RegisterSubjectServiceServer(r, f)
 			accessv1.RegisterAccessBindingServiceServer(r, f)
+			accessv1.RegisterAccessPolicyServiceServer(r, f)
 			accessv1.RegisterOperationLogServiceServer(r, f)
 			accessservicev2.RegisterAccessServiceServer(r, f)
 		}}, nil
@@ -105,6 +119,21 @@ func (f *fakeAccess) knows(typ, resourceID string) bool {
 	return ok
 }
 
+// GetResourcePath leads from a resource to the root.
+func (f *fakeAccess) GetResourcePath(_ context.Context, req *accessv1.GetResourcePathRequest) (*accessv1.GetResourcePathResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	at := authz.Resource{Type: req.GetResource().GetType(), ID: req.GetResource().GetId()}
+	if _, ok := f.parents[at]; !ok {
+		return nil, authz.NotFound(at)
+	}
+	resp := new(accessv1.GetResourcePathResponse)
+	for ; at != (authz.Resource{}); at = f.parents[at] {
+		resp.Path = append(resp.Path, &accessv1.Resource{Type: at.Type, Id: at.ID})
+	}
+	return resp, nil
+}
+
 // Authenticate lets everybody in.
 func (f *fakeAccess) Authenticate(context.Context, *accessservicev2.AuthenticateRequest) (*accessservicev2.AuthenticateResponse, error) {
 	return &accessservicev2.AuthenticateResponse{}, nil
@@ -115,6 +144,9 @@ func (f *fakeAccess) decide(subject, permission string, r authz.Resource) error 
 	defer f.mu.Unlock()
 	if _, ok := f.parents[r]; !ok {
 		return authz.NotFound(r)
+	}
+	if f.denied[permission] {
+		return apierr.Denied(apierr.ReasonDeniedByPolicy, "a policy denies %s", permission)
 	}
 	for at := r; at != (authz.Resource{}); at = f.parents[at] {
 		for _, id := range f.roles[at][subject] {
@@ -257,6 +289,34 @@ func (f *fakeAccess) UpdateAccessBindings(_ context.Context, req *accessv1.Updat
 	return f.changed(req.GetResource(), req)
 }
 
+// ListAccessPolicyBindings shows the resource in a parameter, and the page asked for.
+func (f *fakeAccess) ListAccessPolicyBindings(_ context.Context, req *accessv1.ListAccessPolicyBindingsRequest) (*accessv1.ListAccessPolicyBindingsResponse, error) {
+	return &accessv1.ListAccessPolicyBindingsResponse{
+		AccessPolicyBindings: []*accesspb.AccessPolicyBinding{{
+			AccessPolicyTemplateId: "on", Parameters: map[string]string{req.GetResource().GetType(): req.GetResource().GetId()},
+		}},
+		NextPageToken: fmt.Sprintf("%d next to %s", req.GetPageSize(), req.GetPageToken()),
+	}, nil
+}
+
+// BindAccessPolicy shows its request as the operation's metadata.
+func (f *fakeAccess) BindAccessPolicy(_ context.Context, req *accessv1.BindAccessPolicyRequest) (*operationpb.Operation, error) {
+	return f.changed(req.GetResource(), req)
+}
+
+// UnbindAccessPolicy shows its request as the operation's metadata.
+func (f *fakeAccess) UnbindAccessPolicy(_ context.Context, req *accessv1.UnbindAccessPolicyRequest) (*operationpb.Operation, error) {
+	if req.GetAccessPolicyTemplateId() == "unbound" {
+		return nil, apierr.NotFound("ACCESS_POLICY_NOT_BOUND", "it is not bound")
+	}
+	return f.changed(req.GetResource(), req)
+}
+
+// UpdateAccessPolicyBindingParameters shows its request as the operation's metadata.
+func (f *fakeAccess) UpdateAccessPolicyBindingParameters(_ context.Context, req *accessv1.UpdateAccessPolicyBindingParametersRequest) (*operationpb.Operation, error) {
+	return f.changed(req.GetResource(), req)
+}
+
 func (f *fakeAccess) changed(r *accessv1.Resource, shown proto.Message) (*operationpb.Operation, error) {
 	meta, err := anypb.New(shown)
 	if err != nil {
@@ -277,7 +337,8 @@ func (f *fakeAccess) ListOperations(_ context.Context, req *accessv1.ListOperati
 	defer f.mu.Unlock()
 	resp := new(accessv1.ListOperationsResponse)
 	for _, op := range f.log {
-		if b := req.GetBefore(); b != nil && !newer(place(&operationpb.Operation{CreatedAt: b.GetCreatedAt(), Id: b.GetId()}), place(op)) {
+		at, b := op.GetCreatedAt().AsTime(), req.GetBefore()
+		if b != nil && (at.After(b.GetCreatedAt().AsTime()) || at.Equal(b.GetCreatedAt().AsTime()) && op.GetId() >= b.GetId()) {
 			continue
 		}
 		if op.GetDescription() == req.GetResource().GetType()+" "+req.GetResource().GetId() && len(resp.GetOperations()) < int(req.GetPageSize()) {

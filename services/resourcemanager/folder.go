@@ -6,18 +6,16 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/bindery-iam/bindery/pkg/catalog"
 	operationpb "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/operation"
 	rmv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/resourcemanager/v1"
 )
-
-// quotaFolders is counted per cloud.
-const quotaFolders = "resource-manager.folders.count"
 
 // folders is FolderService. Permissions: see the method options.
 type folders struct {
 	rmv1.UnsafeFolderServiceServer // a missing method does not compile
 	*Service
-	access
+	accessMethods
 }
 
 func folderProto(r Resource) *rmv1.Folder {
@@ -73,7 +71,7 @@ func (s *folders) Create(ctx context.Context, req *rmv1.CreateFolderRequest) (*o
 		if err := s.lockActive(ctx, tx, cloud, r.ParentID); err != nil {
 			return err
 		}
-		return s.roomIn(ctx, tx, folder, r.ParentID, quotaFolders, s.cfg.FoldersPerCloud)
+		return s.roomIn(ctx, tx, folder, r.ParentID, catalog.QuotaFolders)
 	})
 }
 
@@ -91,7 +89,7 @@ func (s *folders) Delete(ctx context.Context, req *rmv1.DeleteFolderRequest) (*o
 
 // ListOperations lists the operations on a folder, newest first.
 func (s *folders) ListOperations(ctx context.Context, req *rmv1.ListFolderOperationsRequest) (*rmv1.ListFolderOperationsResponse, error) {
-	ops, next, err := s.listOperations(ctx, folder, req.GetFolderId(), req)
+	ops, next, err := s.log.List(ctx, folder.resource(req.GetFolderId()), req)
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package resourcemanager
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"strings"
 	"sync/atomic"
@@ -43,9 +44,6 @@ type world struct {
 	operations operationpb.OperationServiceClient
 }
 
-// quick is a configuration with quotas that a test can reach.
-var quick = Config{CloudsPerOrganization: 3, FoldersPerCloud: 4, OrganizationsPerSubject: 3}
-
 // forEach runs a test in a world of its own on both engines.
 func forEach(t *testing.T, cfg Config, f func(t *testing.T, w *world)) {
 	sqldbtest.ForEach(t, Name, cfg.Unit().Migrations, func(t *testing.T, db *sqldb.DB) {
@@ -77,6 +75,17 @@ func (w *world) clients() {
 
 // restart runs another process over the same database and tree, after Stop.
 func (w *world) restart() *world { return start(w.t, w.cfg, w.db, w.access) }
+
+// limit sets a limit of a resource, or of the installation.
+func (w *world) limit(quotaID, resourceID string, limit int64) {
+	w.t.Helper()
+	err := sqldb.InTx(w.t.Context(), w.db, func(ctx context.Context, tx *sql.Tx) error {
+		return (&Store{db: w.db}).SetLimit(ctx, tx, quotaID, resourceID, limit)
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
 
 // must fails the test on an error and returns the value.
 func must[T any](t *testing.T) func(v T, err error) T {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/bindery-iam/bindery/pkg/authz"
 	"github.com/bindery-iam/bindery/pkg/id"
+	"github.com/bindery-iam/bindery/pkg/notice"
 	brmv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/resourcemanager/v1"
 	orgv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/organizationmanager/v1"
 	rmv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/resourcemanager/v1"
@@ -30,6 +31,9 @@ type kind struct {
 	update         string
 	delete         string
 	ownerRole      string // role its creator gets (CR-2, CR-4, CR-11); "" for none (CR-6)
+
+	// Events of the notices of its deletion (NT-1); "" where nobody is told.
+	scheduled, cancelled, deleted string
 
 	message        func(Resource) proto.Message
 	createMetadata func(resourceID string) proto.Message
@@ -69,7 +73,8 @@ var (
 		typ: "resource-manager.cloud", idPrefix: id.Cloud, parent: organization,
 		get: "resource-manager.clouds.get", cancelDeletion: "resource-manager.clouds.cancelDeletion",
 		create: "resource-manager.clouds.create", update: "resource-manager.clouds.update", delete: "resource-manager.clouds.delete",
-		ownerRole:      "resource-manager.clouds.owner",
+		ownerRole: "resource-manager.clouds.owner",
+		scheduled: notice.CloudDeletionScheduled, cancelled: notice.CloudDeletionCancelled, deleted: notice.CloudDeleted,
 		message:        func(r Resource) proto.Message { return cloudProto(r) },
 		createMetadata: func(resourceID string) proto.Message { return &rmv1.CreateCloudMetadata{CloudId: resourceID} },
 		updateMetadata: func(resourceID string) proto.Message { return &rmv1.UpdateCloudMetadata{CloudId: resourceID} },
@@ -84,6 +89,7 @@ var (
 		typ: "resource-manager.folder", idPrefix: id.Folder, parent: cloud,
 		get: "resource-manager.folders.get", cancelDeletion: "resource-manager.folders.cancelDeletion",
 		create: "resource-manager.folders.create", update: "resource-manager.folders.update", delete: "resource-manager.folders.delete",
+		scheduled: notice.FolderDeletionScheduled, cancelled: notice.FolderDeletionCancelled, deleted: notice.FolderDeleted,
 		message:        func(r Resource) proto.Message { return folderProto(r) },
 		createMetadata: func(resourceID string) proto.Message { return &rmv1.CreateFolderMetadata{FolderId: resourceID} },
 		updateMetadata: func(resourceID string) proto.Message { return &rmv1.UpdateFolderMetadata{FolderId: resourceID} },

@@ -190,7 +190,7 @@ func TestListCloudsAndOrganizations(t *testing.T) {
 // A list looks through more rows than a question to the checker may name, and
 // finds the few that the caller may see.
 func TestListFindsTheFewAmongMany(t *testing.T) {
-	forEach(t, Config{FoldersPerCloud: 3000}, func(t *testing.T, w *world) {
+	forEach(t, Config{}, func(t *testing.T, w *world) {
 		c := w.first("ann")
 		store := &Store{db: w.db}
 		var seen []string

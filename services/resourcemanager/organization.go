@@ -18,7 +18,7 @@ import (
 type organizations struct {
 	orgv1.UnsafeOrganizationServiceServer // a missing method does not compile
 	*Service
-	access
+	accessMethods
 }
 
 func organizationProto(r Resource) *orgv1.Organization {
@@ -58,7 +58,7 @@ func (s *organizations) Update(ctx context.Context, req *orgv1.UpdateOrganizatio
 
 // ListOperations lists the operations on an organization, newest first.
 func (s *organizations) ListOperations(ctx context.Context, req *orgv1.ListOrganizationOperationsRequest) (*orgv1.ListOrganizationOperationsResponse, error) {
-	ops, next, err := s.listOperations(ctx, organization, req.GetOrganizationId(), req)
+	ops, next, err := s.log.List(ctx, organization.resource(req.GetOrganizationId()), req)
 	if err != nil {
 		return nil, err
 	}

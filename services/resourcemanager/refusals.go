@@ -21,6 +21,10 @@ const (
 	ReasonBeingDeleted         = "BEING_DELETED"               // DL-6: irrevocable
 	ReasonDeletionCancelled    = "DELETION_CANCELLED"          // what a cancelled deletion's operation ends with
 	ReasonDeletionReplaced     = "DELETION_REPLACED"           // what it ends with when another one took its place
+	ReasonQuotaRequestNotFound = "QUOTA_REQUEST_NOT_FOUND"     // nobody has made it
+	ReasonQuotaRequestPending  = "QUOTA_REQUEST_PENDING"       // another one asks for the same quota
+	ReasonQuotaNotRequested    = "QUOTA_NOT_REQUESTED"         // the request is not about it
+	ReasonQuotaDecided         = "QUOTA_DECIDED"               // approved, rejected or cancelled (QL-4)
 	ReasonParentDeleted        = "PARENT_DELETED"              // what a creation ends with that its parent's deletion overtook
 )
 

@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/bindery-iam/bindery/pkg/page"
@@ -171,10 +173,16 @@ func (s *Store) Below(ctx context.Context, tx *sql.Tx, resourceID string) ([]Res
 	return all, nil
 }
 
-// Delete removes a resource with everything below it; one that is not there
+// Delete removes a resource with everything below it and their quotas; one that is not there
 // changes nothing.
 func (s *Store) Delete(ctx context.Context, tx *sql.Tx, resourceID string) error {
+	const gone = ` WHERE resource_id = $1
+		OR resource_id IN (SELECT id FROM resourcemanager_resources WHERE parent_id = $1)
+		OR resource_id IN (SELECT id FROM resourcemanager_resources
+			WHERE parent_id IN (SELECT id FROM resourcemanager_resources WHERE parent_id = $1))`
 	for _, statement := range []string{
+		`DELETE FROM resourcemanager_quota_limits` + gone,
+		`DELETE FROM resourcemanager_quota_requests` + gone,
 		`DELETE FROM resourcemanager_resources
 		 WHERE parent_id IN (SELECT id FROM resourcemanager_resources WHERE parent_id = $1)`,
 		`DELETE FROM resourcemanager_resources WHERE parent_id = $1`,
@@ -225,6 +233,27 @@ func (s *Store) Founded(ctx context.Context, q sqldb.Querier, subjectID string) 
 		return nil, fmt.Errorf("list organizations of %s: %w", subjectID, err)
 	}
 	return all, nil
+}
+
+// Names reads the names of resources of any kind by their ids. Those that are not
+// there are left out.
+func (s *Store) Names(ctx context.Context, q sqldb.Querier, ids []string) (map[string]string, error) {
+	names := make(map[string]string, len(ids))
+	if len(ids) == 0 {
+		return names, nil
+	}
+	marks, args := make([]string, len(ids)), make([]any, len(ids))
+	for i, resourceID := range ids {
+		marks[i], args[i] = "$"+strconv.Itoa(i+1), resourceID
+	}
+	found, err := s.read(ctx, q, `SELECT `+columns+` FROM resourcemanager_resources WHERE id IN (`+strings.Join(marks, ", ")+`)`, args...)
+	if err != nil {
+		return nil, fmt.Errorf("read names: %w", err)
+	}
+	for _, r := range found {
+		names[r.ID] = r.Name
+	}
+	return names, nil
 }
 
 func (s *Store) count(ctx context.Context, q sqldb.Querier, query string, args ...any) (n int64, err error) {

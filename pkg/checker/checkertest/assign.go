@@ -62,7 +62,22 @@ func (w *World) MayAssign(a Assignment) bool {
 	if a.Resource.Type() == "iam.serviceAccount" {
 		managers = append(managers, "iam.admin", "iam.serviceAccounts.admin")
 	}
-	return holds(managers...) && (!a.Give || fits(a) && w.mayHold(a))
+	return holds(managers...) && (!a.Give || fits(a) && w.mayHold(a) && !w.aboveOwn(a))
+}
+
+// aboveOwn is AS-3: nobody may give a role holding a permission that they lack. By
+// C-4 that counts where the access policy says so, on the resource or above it; by
+// AP-10 it counts for owners, too. What they lack is what no role gives them: a
+// permission that a policy denies to everybody keeps nobody from giving it.
+func (w *World) aboveOwn(a Assignment) bool {
+	path, _ := w.path(a.Resource)
+	strict := func(p Policy) bool {
+		return p.Name == "bindery.denyGrantAboveOwn" && slices.Contains(path, p.Resource)
+	}
+	lacks := func(permission string) bool {
+		return len(w.Grants(Query{Subject: a.By, Permission: permission, Resource: a.Resource, Now: a.Now})) == 0
+	}
+	return slices.ContainsFunc(w.Policies, strict) && slices.ContainsFunc(w.Roles[a.Role], lacks)
 }
 
 // fits is about the role and the type of the resource.
@@ -106,14 +121,48 @@ func (w *World) mayHold(a Assignment) bool {
 	case "system":
 		return !slices.Contains([]string{cloudOwner, cloudMember, organizationOwner, accountOwner}, a.Role)
 	case "group":
-		return a.Role != organizationOwner && a.Role != accountOwner
+		abroad := func(account Ref) bool { return !w.atHome(account, a.Resource) }
+		return a.Role != organizationOwner && a.Role != accountOwner && !slices.ContainsFunc(w.AccountsIn(a.To), abroad)
 	case "serviceAccount":
-		home, _ := w.path(Ref("iam.serviceAccount:" + a.To.ID()))
-		there, _ := w.path(a.Resource)
-		return len(home) > 0 && len(there) > 0 && home[len(home)-1] == there[len(there)-1]
+		return w.atHome(a.To, a.Resource)
 	default:
 		return true
 	}
+}
+
+// atHome reports whether a resource is in the organization of a service account.
+func (w *World) atHome(account, resource Ref) bool {
+	there, _ := w.path(resource)
+	return len(there) > 0 && w.Home(account) == there[len(there)-1]
+}
+
+// Home is the organization of a service account, "" when that was removed.
+func (w *World) Home(account Ref) Ref {
+	path, _ := w.path(Ref("iam.serviceAccount:" + account.ID()))
+	if len(path) == 0 {
+		return ""
+	}
+	return path[len(path)-1]
+}
+
+// AccountsIn are the service accounts in a group, and in the groups in it, whether they
+// act or not.
+func (w *World) AccountsIn(group Ref) []Ref {
+	groups := []Ref{group}
+	var accounts []Ref
+	for i := 0; i < len(groups); i++ {
+		for _, m := range w.Members {
+			switch {
+			case m.Container != Ref("organization-manager.group:"+groups[i].ID()) || w.removed(m.Container):
+			case w.stateOf(m.Subject) == "deleted": // what is deleted is in no group
+			case m.Subject.Type() == "serviceAccount" && w.Home(m.Subject) != "":
+				accounts = append(accounts, m.Subject)
+			case m.Subject.Type() == "group" && !slices.Contains(groups, m.Subject):
+				groups = append(groups, m.Subject)
+			}
+		}
+	}
+	return accounts
 }
 
 // holdsOneOf reports whether a subject that may act has one of the roles on the
@@ -123,7 +172,7 @@ func (w *World) holdsOneOf(who, resource Ref, now int64, roles []string) bool {
 	path, _ := w.path(resource)
 	for _, b := range w.Bindings {
 		if slices.Contains(path, b.Resource) && slices.Contains(roles, b.Role) && b.alive(now) && w.countsAs(who, b.Subject, nil) {
-			return w.mayNotAct(who) == ""
+			return w.mayNotAct(who, now) == ""
 		}
 	}
 	return false

@@ -14,8 +14,19 @@ type Config struct {
 	Roles       map[string][]string
 	Permissions []string                             // beside those of the roles
 	Fits        func(role, resourceType string) bool // where a role may be bound; nil: anywhere
-	Policies    bool                                 // with access policies and void tokens
+	Templates   []Template                           // of access policies; none: no policies
+	Tokens      bool                                 // with void tokens
+	StopDenies  []string                             // what nobody has where the payer is stopped; none: no payers
 	Doors       bool                                 // only facts that a service lets in: no group in itself, nothing new for who is deleted
+}
+
+// Template says what a policy of a name denies, and on which types of resources it
+// may be.
+type Template struct {
+	Name        string
+	Permissions []string
+	OnParent    []string
+	BindOn      []string
 }
 
 // Simple is a Config of a few roles, one without permissions, and of a permission
@@ -27,7 +38,12 @@ func Simple() Config {
 			"deleter": {"doc.delete"},
 		},
 		Permissions: []string{"doc.unheld"},
-		Policies:    true,
+		Templates: []Template{
+			{"denyGet", []string{"doc.get"}, nil, Levels}, {"denyUpdate", []string{"doc.update", "doc.unheld"}, nil, Levels},
+			{"denyDelete", []string{"doc.delete"}, []string{"doc.delete", "doc.update"}, Levels[1:]}, {"denyNothing", nil, nil, Levels},
+		},
+		Tokens:     true,
+		StopDenies: []string{"doc.update", "doc.unheld"},
 	}
 }
 
@@ -45,6 +61,9 @@ type Generator struct {
 // Times of a world lie below this; questions are asked at all of them.
 const horizon = 10
 
+// account is the type of what pays for clouds.
+const account = "billing.account"
+
 // unknown is a subject that nobody makes known. It may have been given things.
 const unknown Ref = "userAccount:nobody"
 
@@ -60,6 +79,9 @@ var below = map[string]string{
 	"organization-manager.userpool":   "organization-manager.organization",
 }
 
+// Levels are the types of resources that carry access policies (AP-2), from above.
+var Levels = []string{"organization-manager.organization", "resource-manager.cloud", "resource-manager.folder"}
+
 var containerTypes = []string{
 	"organization-manager.organization", "organization-manager.group",
 	"organization-manager.federation", "organization-manager.userpool",
@@ -68,7 +90,7 @@ var containerTypes = []string{
 // Generate makes a world of a random size, 20 to 80 facts.
 func Generate(rng *rand.Rand, cfg Config) *Generator {
 	g := &Generator{
-		World: &World{Roles: cfg.Roles, Permissions: cfg.Permissions},
+		World: &World{Roles: cfg.Roles, Permissions: cfg.Permissions, StopDenies: cfg.StopDenies},
 		rng:   rng, cfg: cfg, roles: slices.Sorted(maps.Keys(cfg.Roles)), last: map[string]int{},
 	}
 	seen := map[string]bool{}
@@ -84,15 +106,35 @@ func Generate(rng *rand.Rand, cfg Config) *Generator {
 	for range 3 + rng.IntN(5) {
 		g.newSubject()
 	}
+	g.settle()
+	for range min(2, len(cfg.StopDenies)) {
+		g.take(Step{Kind: Place, Resource: g.name(account)})
+	}
 	for range 20 + rng.IntN(60) {
 		g.Step()
 	}
 	return g
 }
 
+// settle makes what chance alone seldom brings together: a service account, and somebody
+// in a group that is in another one.
+func (g *Generator) settle() {
+	for _, typ := range []string{"resource-manager.cloud", "resource-manager.folder", "iam.serviceAccount", "organization-manager.group", "organization-manager.group"} {
+		g.place(typ)
+	}
+	groups := g.live("organization-manager.group")
+	g.take(
+		Step{Kind: Join, Resource: groups[0], Subject: Ref("group:" + groups[1].ID())},
+		Step{Kind: Join, Resource: groups[1], Subject: g.World.Subjects[0].Name},
+	)
+}
+
 // Step changes the world at random and returns the steps that it took: one, or
 // those that remove a subtree, children first.
 func (g *Generator) Step() []Step {
+	if len(g.cfg.StopDenies) > 0 && g.rng.IntN(12) == 0 {
+		return g.pay()
+	}
 	switch n := g.rng.IntN(100); {
 	case n < 18:
 		return g.newResource()
@@ -112,11 +154,11 @@ func (g *Generator) Step() []Step {
 		return g.move()
 	case n < 94:
 		return g.remove()
-	case !g.cfg.Policies:
+	case n < 99 && len(g.cfg.Templates) == 0, n >= 99 && !g.cfg.Tokens:
 		return nil
-	case n < 97:
-		return g.deny()
 	case n < 98:
+		return g.deny()
+	case n < 99:
 		return g.undeny()
 	default:
 		return g.take(Step{Kind: Revoke, Token: g.token()})
@@ -127,8 +169,25 @@ func (g *Generator) Step() []Step {
 func (g *Generator) Query() Query {
 	who, _ := pick(g, g.World.Subjects)
 	q := Query{Subject: who.Name, Permission: g.asked[g.rng.IntN(len(g.asked))], Resource: g.anyResource(), Now: g.rng.Int64N(horizon)}
-	if g.cfg.Policies && g.rng.IntN(20) == 0 {
+	if b, ok := pick(g, g.World.Bindings); ok && g.rng.IntN(3) == 0 { // and few hold anything
+		q = g.given(q, b)
+	}
+	if p, ok := pick(g, g.World.Policies); ok && g.rng.IntN(4) == 0 { // few permissions are denied
+		if permission, ok := pick(g, slices.Concat(p.Permissions, p.OnParent)); ok {
+			q.Permission = permission
+		}
+	}
+	if p, ok := pick(g, g.World.Payers); ok && g.rng.IntN(6) == 0 { // and few are stopped
+		q.Permission = g.cfg.StopDenies[g.rng.IntN(len(g.cfg.StopDenies))]
+		if below := g.inside(p.For); g.rng.IntN(2) == 0 {
+			q.Resource = below[g.rng.IntN(len(below))]
+		}
+	}
+	if g.cfg.Tokens && g.rng.IntN(20) == 0 {
 		q.Token = g.token()
+	}
+	if g.cfg.Tokens && g.rng.IntN(20) == 0 {
+		q.Session = g.token()
 	}
 	switch g.rng.IntN(150) {
 	case 0:
@@ -137,6 +196,19 @@ func (g *Generator) Query() Query {
 		q.Resource = "resource-manager.folder:nothing"
 	case 2:
 		q.Permission = "doc.unknown"
+	}
+	return q
+}
+
+// given turns a question to what a binding may give, to one of those who have it.
+func (g *Generator) given(q Query, b Binding) Query {
+	if permission, ok := pick(g, g.World.Roles[b.Role]); ok {
+		q.Permission = permission
+	}
+	q.Resource, _ = pick(g, g.inside(b.Resource))
+	holders := slices.DeleteFunc(slices.Clone(g.World.Subjects), func(s Subject) bool { return !g.World.countsAs(s.Name, b.Subject, nil) })
+	if who, ok := pick(g, holders); ok {
+		q.Subject = who.Name
 	}
 	return q
 }
@@ -215,13 +287,23 @@ func (g *Generator) holder() Ref {
 		if r, ok := pick(g, g.live(containerTypes[0], containerTypes[2], containerTypes[3])); ok {
 			return Ref("system:group:" + words[r.Type()] + ":" + r.ID() + ":users")
 		}
+	case n < 12: // these are fewer than users
+		for range 10 {
+			if s := g.subject(); s.Type() == "group" || s.Type() == "serviceAccount" {
+				return s
+			}
+		}
 	}
 	return g.subject()
 }
 
 func (g *Generator) newResource() []Step {
 	types := slices.Sorted(maps.Keys(below))
-	typ := types[g.rng.IntN(len(types))]
+	return g.place(types[g.rng.IntN(len(types))])
+}
+
+// place makes a resource of a type, if there is what it stands below.
+func (g *Generator) place(typ string) []Step {
 	parent, ok := pick(g, g.live(below[typ]))
 	if !ok {
 		return nil
@@ -249,6 +331,7 @@ func (g *Generator) bind() []Step {
 		return nil
 	}
 	kinds := []string{"direct", "automatic", "policy1", "policy2"}
+	g.rng.Shuffle(len(kinds), func(i, j int) { kinds[i], kinds[j] = kinds[j], kinds[i] })
 	var sources []Source
 	for _, kind := range kinds[:1+g.rng.IntN(len(kinds))] {
 		s := Source{Kind: kind}
@@ -303,7 +386,15 @@ func (g *Generator) setState() []Step {
 		return nil
 	}
 	states := []string{"active", "active", "active", "suspended", "suspended", "deleted"}
-	return g.take(Step{Kind: Set, Subject: s.Name, State: states[g.rng.IntN(len(states))]})
+	return g.take(Step{Kind: Set, Subject: s.Name, State: states[g.rng.IntN(len(states))], Until: g.end(s.Name)})
+}
+
+// end is when a subject ends to act: seldom, and never for a group.
+func (g *Generator) end(s Ref) int64 {
+	if s.Type() == "group" || g.rng.IntN(3) > 0 {
+		return 0
+	}
+	return 1 + g.rng.Int64N(horizon)
 }
 
 // move puts a cloud below another organization (CR-7).
@@ -318,18 +409,11 @@ func (g *Generator) move() []Step {
 
 // remove removes a subtree, children first; seldom a whole organization.
 func (g *Generator) remove() []Step {
-	top, ok := pick(g, g.live())
+	top, ok := pick(g, slices.DeleteFunc(g.live(), func(r Ref) bool { return r.Type() == account })) // who pays stays
 	if !ok || top.Type() == "organization-manager.organization" && g.rng.IntN(4) > 0 {
 		return nil
 	}
-	order := []Ref{top}
-	for at := 0; at < len(order); at++ {
-		for _, r := range g.World.Resources {
-			if r.Parent == order[at] && !r.Removed {
-				order = append(order, r.Name)
-			}
-		}
-	}
+	order := g.inside(top)
 	slices.Reverse(order)
 	var steps []Step
 	for _, r := range order {
@@ -338,17 +422,48 @@ func (g *Generator) remove() []Step {
 	return g.take(steps...)
 }
 
+// inside is a resource and all that stands below it, from above.
+func (g *Generator) inside(top Ref) []Ref {
+	order := []Ref{top}
+	for at := 0; at < len(order); at++ {
+		for _, r := range g.World.Resources {
+			if r.Parent == order[at] && !r.Removed {
+				order = append(order, r.Name)
+			}
+		}
+	}
+	return order
+}
+
+// pay changes who pays for a cloud, or whether a payer is stopped.
+func (g *Generator) pay() []Step {
+	payer, _ := pick(g, g.live(account))
+	cloud, there := pick(g, g.live("resource-manager.cloud"))
+	switch n := g.rng.IntN(6); {
+	case n < 2 && there:
+		return g.take(Step{Kind: Pay, Resource: cloud, Payer: payer})
+	case n == 2 && there:
+		return g.take(Step{Kind: Pay, Resource: cloud})
+	case n < 5:
+		return g.take(Step{Kind: Stop, Payer: payer, Permissions: g.cfg.StopDenies})
+	default:
+		return g.take(Step{Kind: Go, Payer: payer})
+	}
+}
+
+// deny binds a policy that the resource does not have yet (AP-3).
 func (g *Generator) deny() []Step {
-	r, ok := pick(g, g.live("organization-manager.organization", "resource-manager.cloud", "resource-manager.folder")) // AP-2
-	if !ok {
+	t := g.cfg.Templates[g.rng.IntN(len(g.cfg.Templates))]
+	r, ok := pick(g, g.live(t.BindOn...))
+	if !ok || slices.ContainsFunc(g.World.Policies, func(p Policy) bool { return p.Resource == r && p.Name == t.Name }) {
 		return nil
 	}
-	permission := g.asked[g.rng.IntN(len(g.asked))]
-	return g.take(Step{Kind: Deny, Resource: r, Policy: fmt.Sprintf("policy%d", g.rng.IntN(2)), Permissions: []string{permission}})
+	return g.take(Step{Kind: Deny, Resource: r, Policy: t.Name, Permissions: t.Permissions, OnParent: t.OnParent})
 }
 
 func (g *Generator) undeny() []Step {
-	p, ok := pick(g, g.World.Policies)
+	bound := slices.DeleteFunc(slices.Clone(g.World.Policies), func(p Policy) bool { return g.World.removed(p.Resource) })
+	p, ok := pick(g, bound)
 	if !ok {
 		return nil
 	}

@@ -6,13 +6,15 @@ import (
 )
 
 // Query is one question: may the subject do what the permission names to the
-// resource, at a time. Token is the token it came by, "" for none.
+// resource, at a time. Token is the token it came by, Session the login session
+// that the token came from; "" for none.
 type Query struct {
 	Subject    Ref
 	Permission string
 	Resource   Ref
 	Now        int64
 	Token      string
+	Session    string
 }
 
 // Answers, one for each way in which a question can end. Yes is the only yes.
@@ -30,21 +32,21 @@ const (
 
 // Answer is the answer that the rules give.
 func (w *World) Answer(q Query) string {
-	// A permission must be catalogued, and a void token proves nobody.
+	// A permission must be catalogued, and a void token proves nobody. TK-5: a token
+	// ends with the session that it came from.
 	if !w.catalogued(q.Permission) {
 		return PermissionUnknown
 	}
-	if q.Token != "" && slices.Contains(w.Revoked, q.Token) {
+	if q.Token != "" && slices.Contains(w.Revoked, q.Token) || q.Session != "" && slices.Contains(w.Revoked, q.Session) {
 		return TokenRevoked
 	}
 
-	if problem := w.mayNotAct(q.Subject); problem != "" {
+	if problem := w.mayNotAct(q.Subject, q.Now); problem != "" {
 		return problem
 	}
 
 	// RH-8: the check is evaluated against the resource and all its ancestors.
-	path, problem := w.path(q.Resource)
-	if problem != "" {
+	if _, problem := w.path(q.Resource); problem != "" {
 		return problem
 	}
 	if len(w.Grants(q)) == 0 {
@@ -53,17 +55,45 @@ func (w *World) Answer(q Query) string {
 
 	// AP-1: first the role, without it nothing else is looked at; with it the
 	// policies, and a match denies. AP-2: they are inherited down.
-	for _, p := range w.Policies {
-		if slices.Contains(path, p.Resource) && slices.Contains(p.Permissions, q.Permission) {
-			return DeniedByPolicy
-		}
+	// AP-10: whoever asks, owners too. AP-8: a policy on what stands directly below
+	// the resource can protect the resource as well.
+	if len(w.Denials(q)) > 0 {
+		return DeniedByPolicy
 	}
 	return Yes
 }
 
+// PayerStopped is the name of the policy that a stopped payer is.
+const PayerStopped = "billing.payerStopped"
+
+// Denials are the access policies that deny the permission on the resource, roles
+// aside. PT-30: while a payer is stopped, nobody uses what it pays for, nor what is below
+// that, as if a policy were bound there.
+func (w *World) Denials(q Query) []Policy {
+	path, _ := w.path(q.Resource)
+	var found []Policy
+	for _, p := range w.Policies {
+		here := slices.Contains(path, p.Resource) && slices.Contains(p.Permissions, q.Permission)
+		below := w.standsDirectlyBelow(p.Resource, q.Resource) && slices.Contains(p.OnParent, q.Permission)
+		if here || below {
+			found = append(found, p)
+		}
+	}
+	for _, p := range w.Payers {
+		if slices.Contains(path, p.For) && slices.Contains(w.Stopped, p.By) && slices.Contains(w.StopDenies, q.Permission) {
+			found = append(found, Policy{Resource: p.For, Name: PayerStopped})
+		}
+	}
+	return found
+}
+
+func (w *World) standsDirectlyBelow(child, parent Ref) bool {
+	return slices.ContainsFunc(w.Resources, func(r Resource) bool { return r.Name == child && r.Parent == parent && !r.Removed })
+}
+
 // mayNotAct says why a subject may do nothing at all, "" if it may act: only users
 // and service accounts act, and only active ones.
-func (w *World) mayNotAct(s Ref) (problem string) {
+func (w *World) mayNotAct(s Ref, now int64) (problem string) {
 	acts := []string{"userAccount", "federatedUser", "serviceAccount"}
 	state := w.stateOf(s)
 	switch {
@@ -73,6 +103,8 @@ func (w *World) mayNotAct(s Ref) (problem string) {
 		return SubjectInactive
 	case s.Type() == "serviceAccount" && w.removed(Ref("iam.serviceAccount:"+s.ID())):
 		return SubjectInactive // SK-1: it is a resource as well
+	case w.endOf(s) != 0 && now >= w.endOf(s):
+		return SubjectInactive // SK-1: expires_at has come
 	default:
 		return ""
 	}
@@ -147,6 +179,15 @@ func (w *World) stateOf(s Ref) string {
 		}
 	}
 	return ""
+}
+
+func (w *World) endOf(s Ref) int64 {
+	for _, x := range w.Subjects {
+		if x.Name == s {
+			return x.Until
+		}
+	}
+	return 0
 }
 
 // countsAs reports whether what is bound to holder holds for who. The groups

@@ -24,6 +24,9 @@ type World struct {
 	Bindings    []Binding           `yaml:"bindings,omitempty"`
 	Policies    []Policy            `yaml:"policies,omitempty"`
 	Revoked     []string            `yaml:"revoked,omitempty"` // tokens that are void
+	Payers      []Payer             `yaml:"payers,omitempty"`
+	Stopped     []Ref               `yaml:"stopped,omitempty"`     // payers that are
+	StopDenies  []string            `yaml:"stop_denies,omitempty"` // permissions that nobody has on what they pay for
 }
 
 // Resource is a resource in the tree. A removed one stays in the list.
@@ -33,10 +36,12 @@ type Resource struct {
 	Removed bool `yaml:"removed,omitempty"`
 }
 
-// Subject is a subject with its state: active, suspended or deleted.
+// Subject is a subject with its state: active, suspended or deleted. Until is when
+// it ends to act, 0 for never.
 type Subject struct {
 	Name  Ref    `yaml:"name"`
 	State string `yaml:"state"`
+	Until int64  `yaml:"until,omitempty"`
 }
 
 // Member is one direct membership.
@@ -59,11 +64,19 @@ type Source struct {
 	Until int64  `yaml:"until,omitempty"`
 }
 
-// Policy is an access policy on a resource: the permissions that it denies.
+// Policy is an access policy on a resource: the permissions that it denies there
+// and below, and those that it denies on the parent of the resource alone.
 type Policy struct {
 	Resource    Ref      `yaml:"resource"`
 	Name        string   `yaml:"name"`
 	Permissions []string `yaml:"permissions"`
+	OnParent    []string `yaml:"on_parent,omitempty"`
+}
+
+// Payer says who pays for a resource.
+type Payer struct {
+	For Ref `yaml:"for"`
+	By  Ref `yaml:"by"`
 }
 
 // Step is one change of a world. Which fields count is said at its kind.
@@ -73,11 +86,14 @@ type Step struct {
 	Parent      Ref      `yaml:"parent,omitempty"`
 	Subject     Ref      `yaml:"subject,omitempty"`
 	State       string   `yaml:"state,omitempty"`
+	Until       int64    `yaml:"until,omitempty"`
 	Role        string   `yaml:"role,omitempty"`
 	Sources     []Source `yaml:"sources,omitempty"`
 	Policy      string   `yaml:"policy,omitempty"`
 	Permissions []string `yaml:"permissions,omitempty"`
+	OnParent    []string `yaml:"on_parent,omitempty"`
 	Token       string   `yaml:"token,omitempty"`
+	Payer       Ref      `yaml:"payer,omitempty"`
 }
 
 // Kind is what a step does.
@@ -89,12 +105,15 @@ const (
 	Remove Kind = "remove" // Resource; it has nothing below it
 	Bind   Kind = "bind"   // Role for Subject on Resource, alive by Sources alone
 	Unbind Kind = "unbind" // the same pair, gone
-	Set    Kind = "set"    // Subject has State
+	Set    Kind = "set"    // Subject has State, and acts Until then
 	Join   Kind = "join"   // Subject is in Resource
 	Leave  Kind = "leave"  // Subject is not
 	Revoke Kind = "revoke" // Token
-	Deny   Kind = "deny"   // Policy with Permissions on Resource
+	Deny   Kind = "deny"   // Policy with Permissions and OnParent on Resource
 	Undeny Kind = "undeny" // Policy on Resource, gone
+	Pay    Kind = "pay"    // Payer pays for Resource from now on, nobody when it is ""
+	Stop   Kind = "stop"   // Payer; Permissions are those that this takes away
+	Go     Kind = "go"     // Payer is not stopped
 )
 
 // Take changes the world by a step.
@@ -116,7 +135,7 @@ func (w *World) Take(s Step) {
 		w.unbind(s)
 	case Set:
 		w.Subjects = slices.DeleteFunc(w.Subjects, func(x Subject) bool { return x.Name == s.Subject })
-		w.Subjects = append(w.Subjects, Subject{s.Subject, s.State})
+		w.Subjects = append(w.Subjects, Subject{s.Subject, s.State, s.Until})
 	case Join:
 		w.leave(s)
 		w.Members = append(w.Members, Member{s.Resource, s.Subject})
@@ -126,9 +145,18 @@ func (w *World) Take(s Step) {
 		w.Revoked = append(w.Revoked, s.Token)
 	case Deny:
 		w.undeny(s)
-		w.Policies = append(w.Policies, Policy{s.Resource, s.Policy, s.Permissions})
+		w.Policies = append(w.Policies, Policy{s.Resource, s.Policy, s.Permissions, s.OnParent})
 	case Undeny:
 		w.undeny(s)
+	case Pay:
+		w.Payers = slices.DeleteFunc(w.Payers, func(p Payer) bool { return p.For == s.Resource })
+		if s.Payer != "" {
+			w.Payers = append(w.Payers, Payer{s.Resource, s.Payer})
+		}
+	case Stop:
+		w.Stopped = append(slices.DeleteFunc(w.Stopped, func(p Ref) bool { return p == s.Payer }), s.Payer)
+	case Go:
+		w.Stopped = slices.DeleteFunc(w.Stopped, func(p Ref) bool { return p == s.Payer })
 	}
 }
 
@@ -150,7 +178,7 @@ func (w *World) undeny(s Step) {
 func (w *World) Steps() []Step {
 	var steps []Step
 	for _, s := range w.Subjects {
-		steps = append(steps, Step{Kind: Set, Subject: s.Name, State: s.State})
+		steps = append(steps, Step{Kind: Set, Subject: s.Name, State: s.State, Until: s.Until})
 	}
 	for _, r := range w.Resources {
 		if !r.Removed {
@@ -166,7 +194,13 @@ func (w *World) Steps() []Step {
 		steps = append(steps, Step{Kind: Bind, Resource: b.Resource, Subject: b.Subject, Role: b.Role, Sources: b.Sources})
 	}
 	for _, p := range w.Policies {
-		steps = append(steps, Step{Kind: Deny, Resource: p.Resource, Policy: p.Name, Permissions: p.Permissions})
+		steps = append(steps, Step{Kind: Deny, Resource: p.Resource, Policy: p.Name, Permissions: p.Permissions, OnParent: p.OnParent})
+	}
+	for _, p := range w.Payers {
+		steps = append(steps, Step{Kind: Pay, Resource: p.For, Payer: p.By})
+	}
+	for _, payer := range w.Stopped {
+		steps = append(steps, Step{Kind: Stop, Payer: payer, Permissions: w.StopDenies})
 	}
 	for _, token := range w.Revoked {
 		steps = append(steps, Step{Kind: Revoke, Token: token})

@@ -18,6 +18,7 @@ import (
 
 	"github.com/bindery-iam/bindery/pkg/authn"
 	"github.com/bindery-iam/bindery/pkg/authz"
+	"github.com/bindery-iam/bindery/pkg/secret"
 	"github.com/bindery-iam/bindery/pkg/server"
 	"github.com/bindery-iam/bindery/pkg/sqldb"
 )
@@ -49,10 +50,12 @@ type World struct {
 	now  func() time.Time
 	key  ed25519.PrivateKey // of units that Unit plays
 	stop func()
+
+	remote Remote // instead of a process of the test
 }
 
 // played are the units that tests may play by Unit.
-var played = []string{"accessbindings", "identity", "resourcemanager", "partner", "marketplacerequests", "gateway", "test"}
+var played = []string{"metering", "accessbindings", "identity", "resourcemanager", "partner", "marketplacerequests", "notifications", "gateway", "test"}
 
 // Start runs the units until the test ends and returns when they are ready.
 func Start(t testing.TB, opts Options) *World {
@@ -61,14 +64,14 @@ func Start(t testing.TB, opts Options) *World {
 	if w.DataDir == "" {
 		w.DataDir = t.TempDir()
 	}
-	if opts.Now == nil {
-		opts.Now = time.Now
-	}
 	if opts.Log == nil {
 		opts.Log = zaptest.NewLogger(t, zaptest.Level(zap.WarnLevel))
 	}
 	public, key := newKey(t)
 	w.key, w.now = key, opts.Now
+	if w.now == nil {
+		w.now = time.Now
+	}
 	o := server.Options{
 		Units: opts.Units, Catalog: opts.Catalog, Log: opts.Log, Metrics: w.Metrics, Now: opts.Now,
 		DB: func(string) *sqldb.DB { return opts.DB }, Migrate: true,
@@ -78,8 +81,12 @@ func Start(t testing.TB, opts Options) *World {
 	for _, name := range played {
 		o.TrustedUnits[name] = public
 	}
+	var err error
+	if o.Sealer, err = secret.EnsureSealer(w.DataDir); err != nil {
+		t.Fatal(err)
+	}
 	if !w.hasIdentity(opts.Units) {
-		w.issue(&o, opts.Now)
+		w.issue(&o, w.now)
 	}
 	if opts.Change != nil {
 		opts.Change(&o)
@@ -152,7 +159,7 @@ func (w *World) Stop() {
 // Dial connects to the gRPC port until the test ends.
 func (w *World) Dial(opts ...grpc.DialOption) *grpc.ClientConn {
 	w.t.Helper()
-	conn, err := grpc.NewClient("passthrough:///"+w.Addr(), append(opts, grpc.WithNoProxy())...)
+	conn, err := grpc.NewClient("passthrough:///"+w.Addr(), append(append(opts, w.remote.Dial...), grpc.WithNoProxy())...)
 	if err != nil {
 		w.t.Fatalf("dial: %v", err)
 	}

@@ -35,26 +35,37 @@ type Server struct {
 	tb     testing.TB
 	bin    string
 	dir    string
+	fsync  string
+	clock  *movable      // nil: the machine's
 	keep   io.Closer     // the server ends when this is closed
 	exited chan struct{} // closed when it has
 }
 
 // runScript runs the cluster in $2 until the standard input ends.
 const runScript = `
-bin=$1 dir=$2
+bin=$1 dir=$2 fsync=$3 library=$4 # one that syncs is as servers are, the others do without what tests need not wait for
 if [ ! -d "$dir/data" ]; then
 	"$bin/initdb" -D "$dir/data" -U bindery -A trust -E UTF8 -N --locale=C >"$dir/initdb.log" 2>&1 || exit 1
 fi
-"$bin/postgres" -D "$dir/data" -k "$dir" -c listen_addresses= -c fsync=off -c synchronous_commit=on \
-	-c shared_buffers=32MB -c max_connections=200 -c wal_level=minimal -c max_wal_senders=0 -c autovacuum=off >>"$dir/postgres.log" 2>&1 &
+[ -z "$library" ] || export LD_PRELOAD="$library" SQLDBTEST_CLOCK="$dir/clock"
+"$bin/postgres" -D "$dir/data" -k "$dir" -c listen_addresses= -c fsync=$fsync -c synchronous_commit=on \
+	-c shared_buffers=32MB -c max_connections=200 -c wal_level=minimal -c max_wal_senders=0 \
+	-c autovacuum=$fsync -c autovacuum_naptime=5 >>"$dir/postgres.log" 2>&1 &
 pid=$!
+unset LD_PRELOAD
 { cat >/dev/null; kill -QUIT $pid 2>/dev/null; } <&3 &
 wait $pid
 `
 
 // NewServer starts a server that ends with the test. It skips the test when there
 // are no binaries of PostgreSQL.
-func NewServer(tb testing.TB) *Server {
+func NewServer(tb testing.TB) *Server { return newTestServer(tb, "off") }
+
+// NewDurableServer starts a server as NewServer does, whose commits survive the end of
+// the machine as well, at their price.
+func NewDurableServer(tb testing.TB) *Server { return newTestServer(tb, "on") }
+
+func newTestServer(tb testing.TB, fsync string) *Server {
 	tb.Helper()
 	bin, err := findBinaries()
 	if err != nil && os.Getenv("BINDERY_REQUIRE_DB") == "1" {
@@ -75,7 +86,7 @@ func NewServer(tb testing.TB) *Server {
 		}
 	}
 	u := url.URL{Scheme: "postgres", User: url.User("bindery"), Path: "/postgres", RawQuery: url.Values{"host": {dir}}.Encode()}
-	s := &Server{URL: u.String(), tb: tb, bin: bin, dir: dir}
+	s := &Server{URL: u.String(), tb: tb, bin: bin, dir: dir, fsync: fsync}
 	tb.Cleanup(func() {
 		s.end(syscall.SIGQUIT)
 		if err := os.RemoveAll(dir); err != nil {
@@ -124,7 +135,11 @@ func (s *Server) try(deadline time.Time) error {
 }
 
 func (s *Server) launch() error {
-	cmd := exec.Command("/bin/sh", "-c", "exec 3<&0\n"+runScript, "sh", s.bin, s.dir) //nolint:gosec // the paths are our own
+	library := ""
+	if s.clock != nil {
+		library = s.clock.library
+	}
+	cmd := exec.Command("/bin/sh", "-c", "exec 3<&0\n"+runScript, "sh", s.bin, s.dir, s.fsync, library) //nolint:gosec // the paths are our own
 	cmd.Dir = "/"
 	cred, err := credential()
 	if err != nil {
@@ -144,6 +159,16 @@ func (s *Server) launch() error {
 		close(exited)
 	}()
 	return nil
+}
+
+// Log is what the server has written into its log so far.
+func (s *Server) Log() []byte {
+	s.tb.Helper()
+	text, err := os.ReadFile(filepath.Join(s.dir, "postgres.log"))
+	if err != nil {
+		s.tb.Fatal(err)
+	}
+	return text
 }
 
 // Stop ends the server as an operator does, and waits until it has ended.

@@ -16,6 +16,7 @@ import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate" // buf/validate/validate.proto
 	"github.com/jhump/protoreflect/v2/protoprint"
 	_ "google.golang.org/genproto/googleapis/api/annotations" // google/api/annotations.proto, http.proto
+	_ "google.golang.org/genproto/googleapis/api/httpbody"    // google/api/httpbody.proto
 	_ "google.golang.org/genproto/googleapis/rpc/status"      // google/rpc/status.proto
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
@@ -27,6 +28,7 @@ var files = []string{
 	"buf/validate/validate.proto",
 	"google/api/annotations.proto",
 	"google/api/http.proto",
+	"google/api/httpbody.proto",
 	"google/rpc/status.proto",
 }
 

@@ -21,6 +21,7 @@ const (
 	Organization = "organization-manager.organization"
 	Federation   = "organization-manager.federation"
 	UserPool     = "organization-manager.userpool"
+	Cloud        = "resource-manager.cloud"
 )
 
 // Role is what the rules need to know of a role of the catalogue.
@@ -29,6 +30,7 @@ type Role struct {
 	Withdrawn    bool     // deprecated: may be taken away, not given
 	ByPlatform   bool     // given and taken by the platform alone
 	AssignableOn []string // types of resources that may carry it
+	Permissions  []string // all that it holds, inclusions expanded
 	Assign       string   // permission to give or take it, on the resource; "" is the common one
 	Owns         string   // type whose resources keep the holder that they have; "" for a common role
 	Holders      Holders
@@ -65,6 +67,7 @@ type Delta struct {
 	Role     Role
 	Subject  Subject
 	Resource Resource
+	Limit    *Limit // nil where granting is not strict (AS-3)
 }
 
 // Holds tells whether whoever asks holds a permission on the resource of the
@@ -80,12 +83,22 @@ func May(d Delta, holds Holds) error {
 	if err := mayAssign(d.Role, holds); err != nil || !d.Add {
 		return err
 	}
-	for _, rule := range []func(Delta) error{notWithdrawn, fitsType, mayHold, atHome} {
+	for _, rule := range []func(Delta) error{notWithdrawn, fitsType, mayHold, atHome, withinOwn} {
 		if err := rule(d); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// MayGain runs the rules on a role that a subject gets by way of a group, by joining it
+// or by being in it when the group is given the role: SU-9, and AS-3 where granting is
+// strict.
+func MayGain(d Delta) error {
+	if err := atHome(d); err != nil {
+		return err
+	}
+	return withinOwn(d)
 }
 
 // MayManage is AS-1, AS-2, AS-8: giving and taking roles needs the permission to
@@ -157,8 +170,8 @@ func atHome(d Delta) error {
 }
 
 // OwnerRemains is OW-1, OW-2, OW-3, OW-4: a resource that has an owner keeps one.
-// before and after count the owners that stay, which leaves out whoever's ownership
-// ends by itself. A resource that had none is not held up, nor one that an owner
+// before and after count the owners that stay, which leaves out those whose ownership
+// ends by itself, and those who are suspended or end themselves. A resource that had none is not held up, nor one that an owner
 // role is only set on for what is below it (AS-14).
 func OwnerRemains(r Role, resourceType string, before, after int) error {
 	if r.Owns == resourceType && r.Owns != "" && after == 0 && before > 0 {
@@ -282,7 +295,19 @@ var (
 	errTooLong       = invalid("TOO_LONG", "a subject's type or id has over 100 characters, or a role's or resource's id over 64")
 	errContradiction = invalid("DELTAS_CONTRADICT", "the same pair is both added and removed")
 	errForeign       = apierr.Precondition("SERVICE_ACCOUNT_FOREIGN", "a service account holds roles in its own organization only")
+	errAboveOwn      = apierr.Denied("GRANT_ABOVE_OWN", "the role holds a permission which you were not granted yourself")
 	errLastOwner     = apierr.Precondition("LAST_OWNER", "the last owner cannot lose the role")
+
+	errManagePolicies  = apierr.Denied(apierr.ReasonPermissionDenied, "changing the access policies of the resource is not permitted")
+	errPolicyType      = invalid("ACCESS_POLICY_DOES_NOT_FIT", "the access policy cannot be bound on a resource of this type")
+	errPolicyParameter = invalid("ACCESS_POLICY_PARAMETER_UNKNOWN", "the access policy has no such parameter")
+	errPolicyBound     = apierr.AlreadyExists("ACCESS_POLICY_ALREADY_BOUND", "the access policy is bound on the resource already")
+	errPolicyNotBound  = apierr.NotFound("ACCESS_POLICY_NOT_BOUND", "the access policy is not bound on the resource")
+
+	errCondition    = invalid("CONDITIONS_UNSUPPORTED", "rules of grant policies have no conditions")
+	errSetMisplaced = invalid("PERMISSION_SET_MISPLACED", "the permission set is not of the kind of the rule's scope")
+	errPrincipal    = apierr.Precondition("PRINCIPAL_FOREIGN", "the principal of a grant policy belongs to its organization")
+	errGrantName    = apierr.AlreadyExists("GRANT_POLICY_NAME_TAKEN", "the organization has a grant policy of this name")
 )
 
 func invalid(reason, message string) *apierr.Error {

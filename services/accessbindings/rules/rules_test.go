@@ -84,6 +84,28 @@ func TestAS3_CommonRolesNeedNoMoreThanTheCommonPermission(t *testing.T) {
 	})
 }
 
+// TestAS3_StrictGranting is AS-3 where the access policy asks for it (C-4).
+func TestAS3_StrictGranting(t *testing.T) {
+	pair := Role{ID: "pair", AssignableOn: viewer.AssignableOn, Permissions: []string{"a.things.get", "a.things.update"}}
+	empty := Role{ID: "empty", AssignableOn: viewer.AssignableOn}
+	limit := func(granted ...string) *Limit { return &Limit{Policy: "strict", On: org, Granted: holding(granted...)} }
+	ask(t, []row{
+		{"not strict", Delta{Add: true, Role: pair, Subject: ann, Resource: folder}, nothing, ""},
+		{"holds all", Delta{Add: true, Role: pair, Subject: ann, Resource: folder, Limit: limit("a.things.update", "a.things.get", "b")}, nothing, ""},
+		{"lacks one", Delta{Add: true, Role: pair, Subject: ann, Resource: folder, Limit: limit("a.things.get")}, everything, "GRANT_ABOVE_OWN"},
+		{"lacks all", Delta{Add: true, Role: pair, Subject: ann, Resource: folder, Limit: limit()}, everything, "GRANT_ABOVE_OWN"},
+		{"takes it away", Delta{Role: pair, Subject: ann, Resource: folder, Limit: limit()}, nothing, ""},
+		{"nothing in it", Delta{Add: true, Role: empty, Subject: ann, Resource: folder, Limit: limit()}, nothing, ""},
+	})
+	e, _ := apierr.As(May(Delta{Add: true, Role: pair, Subject: ann, Resource: folder, Limit: limit("a.things.get")}, nothing))
+	want := map[string]string{
+		"permission": "a.things.update", "accessPolicyTemplateId": "strict", "accessPolicyResourceType": Organization, "accessPolicyResourceId": "o1",
+	}
+	if d := cmp.Diff(want, e.Meta); d != "" {
+		t.Errorf("the refusal says (-want +got):\n%s", d)
+	}
+}
+
 func TestAS4_AdminCannotAssignOwner(t *testing.T) {
 	const no = "OWNER_NOT_ASSIGNABLE"
 	ask(t, []row{
@@ -331,5 +353,29 @@ func TestAB6_PairsAreDistinct(t *testing.T) {
 	}
 	if kept, _, err := Distinct(nil); err != nil || kept != nil {
 		t.Errorf("Distinct of nothing = %v, %v", kept, err)
+	}
+}
+
+func TestAP_Policies(t *testing.T) {
+	p := Policy{ID: "a.deny", BindOn: []string{Organization}, Parameters: []string{"but"}}
+	for _, row := range []struct {
+		name string
+		err  error
+		want string
+	}{
+		{"AP-4 may", MayManagePolicies("x", everything), ""},
+		{"AP-4 may not", MayManagePolicies("x", nothing), apierr.ReasonPermissionDenied},
+		{"AP-6 fits", PolicyFits(p, Organization), ""},
+		{"AP-6 does not fit", PolicyFits(p, "resource-manager.cloud"), "ACCESS_POLICY_DOES_NOT_FIT"},
+		{"AP-9 a parameter", PolicyParameter(p, "but"), ""},
+		{"AP-9 no parameter", PolicyParameter(p, "and"), "ACCESS_POLICY_PARAMETER_UNKNOWN"},
+		{"AP-3 bind", PolicyBindable("a.deny", false), ""},
+		{"AP-3 bind again", PolicyBindable("a.deny", true), "ACCESS_POLICY_ALREADY_BOUND"},
+		{"AP-3 unbind", PolicyIsBound("a.deny", true), ""},
+		{"AP-3 unbind again", PolicyIsBound("a.deny", false), "ACCESS_POLICY_NOT_BOUND"},
+	} {
+		if got := apierr.ReasonOf(row.err); (row.err == nil) != (row.want == "") || row.err != nil && got != row.want {
+			t.Errorf("%s: refused with %q (%v), want %q", row.name, got, row.err, row.want)
+		}
 	}
 }

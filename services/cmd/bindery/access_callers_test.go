@@ -56,7 +56,10 @@ func (c *cast) fresh() *node {
 	if c.rpc.on == "" {
 		return &node{w: c.accessWorld}
 	}
-	n := c.child(c.parent)
+	n := c.child(c.parent, c.rpc.on)
+	if c.rpc.prepare != nil && c.rpc.on.below() != "" {
+		n.child = c.child(n, c.rpc.below()) // afterwards it may be too late
+	}
 	if c.rpc.prepare != nil {
 		c.rpc.prepare(n)
 	}
@@ -90,7 +93,7 @@ func (c *cast) anonymous() {
 // own is nobody and with a user's token no more than that user.
 func (c *cast) unitsOf() {
 	c.t.Helper()
-	names := suiteUnits
+	names := callingUnits
 	if len(c.rpc.units) == 0 {
 		names = []string{"resourcemanager"}
 	}
@@ -100,7 +103,8 @@ func (c *cast) unitsOf() {
 		c.add(admitted || c.rpc.authenticated, "unit "+name+", token of a stranger", c.units[name], c.as(c.person()))
 	}
 	if len(c.rpc.units) > 0 && c.rpc.on != "" {
-		c.add(c.rpc.authenticated, "owner of the "+c.shared.kind.word(), c.Conn, c.as(c.shared.owner))
+		holds := c.rpc.permission != "" && roles(c.t).holds(ownerRoles[organization], c.rpc.permission)
+		c.add(c.rpc.authenticated || holds, "owner of the "+c.shared.kind.word(), c.Conn, c.as(c.shared.owner))
 	}
 }
 
@@ -112,7 +116,7 @@ func (c *cast) operators() []caller {
 	c.add(true, "operator with a bad token, over the socket", c.socket, c.Context("t1.a.b"))
 	c.add(false, "nobody", c.Conn, c.t.Context())
 	c.add(false, "stranger", c.Conn, c.as(c.person()))
-	for _, name := range suiteUnits {
+	for _, name := range callingUnits {
 		c.add(false, "unit "+name, c.units[name], c.t.Context())
 	}
 	return c.callers
@@ -126,18 +130,21 @@ func (c *cast) holders() {
 	k, permission := c.rpc.on, c.rpc.permission
 	c.add(false, "owner of another organization", c.Conn, c.as(c.foreigner))
 
-	lacking := roles(c.t).widestLacking(c, k, permission, c.rpc.items)
-	who := c.person()
-	c.grant(lacking, c.shared, who)
-	c.add(false, "has on it a role without the permission: "+lacking, c.Conn, c.as(who))
+	lacking := roles(c.t).widestLacking(c, k, permission, c.rpc.items, c.rpc.either)
+	if lacking != "" { // no role can be set on a federation
+		who := c.person()
+		c.grant(lacking, c.shared, who)
+		c.add(false, "has on it a role without the permission: "+lacking, c.Conn, c.as(who))
+	}
 
 	if role := roles(c.t).smallest(c, k, permission); role != "" {
-		who = c.person()
+		who := c.person()
 		c.add(true, "holds it there by "+role, c.Conn, c.as(who))
 		c.grant(role, c.callers[len(c.callers)-1].target, who)
+		c.entitle(who)
 
 		who = c.person()
-		beside := c.child(c.parent)
+		beside := c.child(c.parent, k)
 		c.grant(role, beside, who)
 		c.add(false, "holds it beside, on another "+k.word()+", by "+role, c.Conn, c.as(who))
 	}
@@ -146,18 +153,27 @@ func (c *cast) holders() {
 		if role == "" {
 			continue
 		}
-		who = c.person()
+		who := c.person()
 		c.grant(role, c.shared.up(above), who)
 		c.add(true, "holds it above, on the "+above.word()+", by "+role, c.Conn, c.as(who))
+		c.entitle(who)
 	}
 	c.holderBelow()
+}
+
+// entitle gives the last caller what the RPC wants of it besides the permission.
+func (c *cast) entitle(who person) {
+	c.t.Helper()
+	if c.rpc.besides != nil {
+		c.rpc.besides(c.callers[len(c.callers)-1].target, who)
+	}
 }
 
 // holderBelow adds who holds the permission on a child: a grant never counts
 // upwards, but a list shows whoever lacks its permission the children they may see.
 func (c *cast) holderBelow() {
 	c.t.Helper()
-	below, permission := c.rpc.on.below(), c.rpc.permission
+	below, permission := c.rpc.below(), c.rpc.permission
 	if c.rpc.items != "" {
 		permission = c.rpc.items
 	}
@@ -174,7 +190,11 @@ func (c *cast) holderBelow() {
 		label = "may see one " + below.word() + " of it by " + role
 		target = c.fresh() // nobody else is to see more or less by it
 	}
-	c.grant(role, c.child(target), who)
+	child := target.child
+	if child == nil {
+		child = c.child(target, below)
+	}
+	c.grant(role, child, who)
 	c.callers = append(c.callers, caller{label, c.Conn, c.as(who), target, c.rpc.items != ""})
 }
 

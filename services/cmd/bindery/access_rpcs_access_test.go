@@ -27,7 +27,6 @@ var identityRPCs = []rpc{
 		request: func(n *node) proto.Message {
 			return &iamv1.CreateIamTokenForServiceAccountRequest{ServiceAccountId: n.id}
 		},
-		inside: codes.Unimplemented,
 	},
 	{
 		method: "yandex.cloud.iam.v1.IamTokenService/Revoke", guard: anySubject,
@@ -42,6 +41,10 @@ var identityRPCs = []rpc{
 		request: fixed(&iamv1.ListRolesRequest{}),
 	},
 	{
+		method: "yandex.cloud.iam.v1.AccessPolicyTemplateService/List", guard: anySubject,
+		request: fixed(&iamv1.ListAccessPolicyTemplatesRequest{}),
+	},
+	{
 		method: "yandex.cloud.iam.v1.UserAccountService/Get", guard: anySubject,
 		request: func(n *node) proto.Message { return &iamv1.GetUserAccountRequest{UserAccountId: n.w.person().id} },
 	},
@@ -50,8 +53,17 @@ var identityRPCs = []rpc{
 		request: func(n *node) proto.Message { return &iamv1.GetUserAccountByLoginRequest{Login: n.w.person().login} },
 	},
 	{
-		method: "bindery.identity.v1.SigningKeyService/ListSigningKeys", guard: anyUnit,
+		method: "bindery.identity.v1.SigningKeyService/ListSigningKeys", guard: guard{public: true},
 		request: fixed(&identityv1.ListSigningKeysRequest{}),
+	},
+}
+
+var directoryRPCs = []rpc{
+	{
+		method: "bindery.identity.v1.DirectoryService/BatchGetSubjects", guard: guard{units: []string{"accessbindings", "marketplacerequests", "notifications", "partner", "resourcemanager"}},
+		request: func(n *node) proto.Message {
+			return &identityv1.BatchGetSubjectsRequest{Ids: []string{n.w.person().id}}
+		},
 	},
 }
 
@@ -78,6 +90,7 @@ var operatorRPCs = []rpc{
 var (
 	anyUnit   = guard{units: suiteUnits}
 	whoeverIs = guard{authenticated: true, units: suiteUnits}
+	askers    = guard{permission: "iam.access.check", units: suiteUnits}
 )
 
 const checkService = "yandex.cloud.priv.accessservice.v2.AccessService/"
@@ -103,7 +116,7 @@ var checkRPCs = []rpc{
 		},
 	},
 	{
-		method: checkService + "Authorize", variant: "of a subject", on: folder, guard: whoeverIs,
+		method: checkService + "Authorize", variant: "of a subject", on: folder, guard: askers,
 		request: func(n *node) proto.Message {
 			return &accessservicev2.AuthorizeRequest{
 				Identity:   &accessservicev2.AuthorizeRequest_Subject{Subject: n.owner.asked()},
@@ -121,7 +134,7 @@ var checkRPCs = []rpc{
 		},
 	},
 	{
-		method: checkService + "BulkAuthorize", variant: "of a subject", on: folder, guard: whoeverIs,
+		method: checkService + "BulkAuthorize", variant: "of a subject", on: folder, guard: askers,
 		request: func(n *node) proto.Message {
 			return &accessservicev2.BulkAuthorizeRequest{
 				Identity:       &accessservicev2.BulkAuthorizeRequest_Subject{Subject: n.owner.asked()},
@@ -151,6 +164,8 @@ var (
 	onlyManager  = guard{units: []string{"resourcemanager"}}
 	onlyIdentity = guard{units: []string{"identity"}}
 	bothOfThem   = guard{units: []string{"identity", "resourcemanager"}}
+
+	namesOfSubjects = guard{units: []string{"identity", "notifications", "resourcemanager"}}
 )
 
 var treeRPCs = []rpc{
@@ -177,8 +192,19 @@ var treeRPCs = []rpc{
 		request: func(n *node) proto.Message { return &accessv1.RemoveResourceRequest{Resource: n.resource()} },
 	},
 	{
+		method: "bindery.access.v1.ChangeService/Follow", on: organization,
+		guard: guard{units: suiteUnits, permission: "organization-manager.accessChanges.follow"},
+		request: func(n *node) proto.Message {
+			return &accessv1.FollowRequest{Message: &accessv1.FollowRequest_Start_{Start: &accessv1.FollowRequest_Start{OrganizationId: n.id}}}
+		},
+	},
+	{
 		method: "bindery.access.v1.ResourceService/GetResourcePath", on: folder, guard: anyUnit,
 		request: func(n *node) proto.Message { return &accessv1.GetResourcePathRequest{Resource: n.resource()} },
+	},
+	{
+		method: "bindery.access.v1.ResourceService/ListRemovedResources", guard: anyUnit,
+		request: fixed(&accessv1.ListRemovedResourcesRequest{Type: string(account), After: &accessv1.RemovalPlace{Id: "x"}}),
 	},
 	{
 		method: "bindery.access.v1.SubjectService/SetSubject", guard: onlyIdentity,
@@ -197,10 +223,30 @@ var treeRPCs = []rpc{
 		request: fixed(&accessv1.RevokeTokenRequest{TokenId: make([]byte, 16), ExpiresAt: timestamppb.Now()}),
 	},
 	{
+		method: "bindery.access.v1.SubjectService/RevokeSessions", guard: onlyIdentity,
+		request: fixed(&accessv1.RevokeSessionsRequest{
+			Sessions: []*accessv1.RevokedSession{{SessionId: make([]byte, 16), ExpiresAt: timestamppb.Now()}},
+		}),
+	},
+	{
 		method: "bindery.access.v1.SubjectService/ListMemberships", on: organization, guard: bothOfThem,
 		request: func(n *node) proto.Message {
 			return &accessv1.ListMembershipsRequest{Subject: n.owner.subject(), ContainerType: string(organization)}
 		},
+	},
+	{
+		method: "bindery.access.v1.SubjectService/ListMembers", on: organization, guard: namesOfSubjects,
+		request: func(n *node) proto.Message { return &accessv1.ListMembersRequest{Container: n.resource()} },
+	},
+	{
+		method: "bindery.access.v1.SubjectService/RemoveMembership", on: organization, guard: bothOfThem,
+		request: func(n *node) proto.Message {
+			return &accessv1.RemoveMembershipRequest{OrganizationId: n.id, Subject: n.w.person().subject()}
+		},
+	},
+	{
+		method: "bindery.access.v1.SubjectService/BatchGetGroups", guard: namesOfSubjects,
+		request: fixed(&accessv1.BatchGetGroupsRequest{Ids: []string{"grp1"}}),
 	},
 	{
 		method: "bindery.access.v1.OperationLogService/ListOperations", on: cloud, guard: anyUnit,
@@ -212,6 +258,7 @@ var treeRPCs = []rpc{
 var ownerRoles = map[kind]string{
 	organization: "organization-manager.organizations.owner",
 	cloud:        "resource-manager.clouds.owner",
+	billing:      "billing.accounts.owner",
 }
 
 // bindings is a list that leaves a resource its owner (OW-3), and new pairs.
@@ -293,25 +340,29 @@ func assigned(k kind) string {
 // public service of each kind has.
 func publicBindingRPCs(service string, k kind, prefix string) []rpc {
 	manage, managePolicies := needs(prefix+".updateAccessBindings"), needs(prefix+".updateAccessPolicyBindings")
-	policy := &accesspb.AccessPolicyBinding{AccessPolicyTemplateId: "iam.denyServiceAccountCreation"}
 	rpcs := []rpc{
 		{method: "ListAccessBindings", guard: needs(prefix + ".listAccessBindings"), request: func(n *node) proto.Message {
 			return &accesspb.ListAccessBindingsRequest{ResourceId: n.id}
 		}},
 		{method: "SetAccessBindings", guard: manage, request: setPublic("viewer")},
 		{method: "UpdateAccessBindings", guard: manage, request: updatePublic("viewer")},
+	}
+	policies := []rpc{
 		{method: "ListAccessPolicyBindings", guard: needs(prefix + ".listAccessPolicyBindings"), request: func(n *node) proto.Message {
 			return &accesspb.ListAccessPolicyBindingsRequest{ResourceId: n.id}
-		}, inside: codes.Unimplemented},
+		}},
 		{method: "BindAccessPolicy", guard: managePolicies, request: func(n *node) proto.Message {
-			return &accesspb.BindAccessPolicyRequest{ResourceId: n.id, AccessPolicyBinding: policy}
-		}, inside: codes.Unimplemented},
-		{method: "UnbindAccessPolicy", guard: managePolicies, request: func(n *node) proto.Message {
-			return &accesspb.UnbindAccessPolicyRequest{ResourceId: n.id, AccessPolicyTemplateId: policy.GetAccessPolicyTemplateId()}
-		}, inside: codes.Unimplemented},
-		{method: "UpdateAccessPolicyBindingParameters", guard: managePolicies, request: func(n *node) proto.Message {
-			return &accesspb.UpdateAccessPolicyBindingParametersRequest{ResourceId: n.id, AccessPolicyBinding: policy}
-		}, inside: codes.Unimplemented},
+			return &accesspb.BindAccessPolicyRequest{ResourceId: n.id, AccessPolicyBinding: harmless}
+		}},
+		{method: "UnbindAccessPolicy", guard: managePolicies, prepare: bindHarmless, request: func(n *node) proto.Message {
+			return &accesspb.UnbindAccessPolicyRequest{ResourceId: n.id, AccessPolicyTemplateId: harmless.GetAccessPolicyTemplateId()}
+		}},
+		{method: "UpdateAccessPolicyBindingParameters", guard: managePolicies, prepare: bindHarmless, request: func(n *node) proto.Message {
+			return &accesspb.UpdateAccessPolicyBindingParametersRequest{ResourceId: n.id, AccessPolicyBinding: harmless}
+		}},
+	}
+	if slices.Contains([]kind{organization, cloud, folder}, k) { // AP-2
+		rpcs = append(rpcs, policies...)
 	}
 	if owner := ownerRoles[k]; owner != "" {
 		assign := needs(prefix + ".assignOwner")
@@ -319,10 +370,53 @@ func publicBindingRPCs(service string, k kind, prefix string) []rpc {
 			rpc{method: "SetAccessBindings", variant: "with a new owner", guard: assign, request: setPublic(owner)},
 			rpc{method: "UpdateAccessBindings", variant: "with a new owner", guard: assign, request: updatePublic(owner)})
 	}
+	if k == billing { // AB-4
+		rpcs = slices.DeleteFunc(rpcs, func(r rpc) bool { return r.method == "SetAccessBindings" })
+	}
 	for i := range rpcs {
 		rpcs[i].method, rpcs[i].on = service+"/"+rpcs[i].method, k
 	}
 	return slices.Clip(rpcs)
+}
+
+// harmless is a policy that denies nothing that other fixtures do on the node.
+var harmless = &accesspb.AccessPolicyBinding{AccessPolicyTemplateId: "iam.denyServiceAccountFederatedCredentialsCreation"}
+
+// bindHarmless binds it.
+func bindHarmless(n *node) {
+	_, err := accessv1.NewAccessPolicyServiceClient(n.w.Conn).BindAccessPolicy(n.w.as(n.owner),
+		&accessv1.BindAccessPolicyRequest{Resource: n.resource(), AccessPolicyBinding: harmless})
+	n.w.must(err)
+}
+
+// ownPolicyRPCs are the uses of our own AccessPolicyService for a kind.
+func ownPolicyRPCs(k kind, prefix string) []rpc {
+	const service = "bindery.access.v1.AccessPolicyService/"
+	manage, variant := needs(prefix+".updateAccessPolicyBindings"), k.word()
+	return []rpc{
+		{
+			method: service + "ListAccessPolicyBindings", variant: variant, on: k, guard: needs(prefix + ".listAccessPolicyBindings"),
+			request: func(n *node) proto.Message { return &accessv1.ListAccessPolicyBindingsRequest{Resource: n.resource()} },
+		},
+		{
+			method: service + "BindAccessPolicy", variant: variant, on: k, guard: manage,
+			request: func(n *node) proto.Message {
+				return &accessv1.BindAccessPolicyRequest{Resource: n.resource(), AccessPolicyBinding: harmless}
+			},
+		},
+		{
+			method: service + "UnbindAccessPolicy", variant: variant, on: k, guard: manage, prepare: bindHarmless,
+			request: func(n *node) proto.Message {
+				return &accessv1.UnbindAccessPolicyRequest{Resource: n.resource(), AccessPolicyTemplateId: harmless.GetAccessPolicyTemplateId()}
+			},
+		},
+		{
+			method: service + "UpdateAccessPolicyBindingParameters", variant: variant, on: k, guard: manage, prepare: bindHarmless,
+			request: func(n *node) proto.Message {
+				return &accessv1.UpdateAccessPolicyBindingParametersRequest{Resource: n.resource(), AccessPolicyBinding: harmless}
+			},
+		},
+	}
 }
 
 func setPublic(role string) func(*node) proto.Message {

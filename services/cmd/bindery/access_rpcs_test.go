@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -27,6 +28,8 @@ type rpc struct {
 	guard
 	on      kind // of the target, which each caller that gets in has for itself
 	prepare func(*node)
+	besides func(*node, person) // gives a holder of the permission what else the RPC wants of it
+	child   kind                // that a list of the target shows; "" for the next one down
 	request func(*node) proto.Message
 	inside  codes.Code // what the handler answers to whoever gets in
 }
@@ -39,6 +42,7 @@ type guard struct {
 	operator      bool     // whoever reaches the operator socket, nobody else
 	permission    string   // held on the target
 	items         string   // or that permission on one child at least, which a list then shows
+	either        string   // or that permission on the target
 }
 
 // name is the heading of the RPC's rows.
@@ -48,6 +52,9 @@ func (r rpc) name() string {
 	}
 	return r.method + ", " + r.variant
 }
+
+// below is the kind of what stands below the target.
+func (r rpc) below() kind { return cmp.Or(r.child, r.on.below()) }
 
 // wants is the guard in words.
 func (r rpc) wants() string {
@@ -61,7 +68,8 @@ func (r rpc) wants() string {
 		{len(r.units) > 0, "unit " + strings.Join(r.units, " or ")},
 		{r.operator, "the operator socket"},
 		{r.permission != "", fmt.Sprintf("%s on the %s", r.permission, r.on.word())},
-		{r.items != "", fmt.Sprintf("%s on one %s of it", r.items, r.on.below().word())},
+		{r.either != "", fmt.Sprintf("%s on the %s", r.either, r.on.word())},
+		{r.items != "", fmt.Sprintf("%s on one %s of it", r.items, r.below().word())},
 	} {
 		if w.is {
 			wants = append(wants, w.text)
@@ -72,14 +80,27 @@ func (r rpc) wants() string {
 
 // allRPCs are the fixtures of every RPC.
 func allRPCs() []rpc {
-	return slices.Concat(platformRPCs, organizationRPCs, cloudRPCs, folderRPCs, operationRPCs, identityRPCs, checkRPCs, treeRPCs,
+	return slices.Concat(platformRPCs, notificationRPCs, noticeRPCs, organizationSubscriptionRPCs, cloudSubscriptionRPCs, folderSubscriptionRPCs,
+		organizationRPCs, cloudRPCs, folderRPCs, operationRPCs, identityRPCs, accountRPCs, directoryRPCs, checkRPCs, treeRPCs,
 		publicBindingRPCs("yandex.cloud.organizationmanager.v1.OrganizationService", organization, "organization-manager.organizations"),
 		publicBindingRPCs("yandex.cloud.resourcemanager.v1.CloudService", cloud, "resource-manager.clouds"),
 		publicBindingRPCs("yandex.cloud.resourcemanager.v1.FolderService", folder, "resource-manager.folders"),
+		publicBindingRPCs("yandex.cloud.iam.v1.ServiceAccountService", account, "iam.serviceAccounts"),
 		ownBindingRPCs(organization, "organization-manager.organizations"),
 		ownBindingRPCs(cloud, "resource-manager.clouds"),
 		ownBindingRPCs(folder, "resource-manager.folders"),
 		ownBindingRPCs(account, "iam.serviceAccounts"),
+		quotaRPCs,
+		auditRPCs,
+		ownPolicyRPCs(organization, "organization-manager.organizations"),
+		ownPolicyRPCs(cloud, "resource-manager.clouds"),
+		ownPolicyRPCs(folder, "resource-manager.folders"),
+		invitationRPCs, memberRPCs, detailRPCs, userRPCs, keyRPCs, sessionRPCs, secretKeyRPCs,
+		groupRPCs, externalGroupRPCs, analysisRPCs, questionRPCs, grantPolicyRPCs,
+		marketRPCs, marketDeskRPCs, grantRPCs, roleRequestRPCs, ticketRPCs,
+		billingRPCs, partnerRPCs, subaccountRPCs, moneyRPCs, customerRPCs, ownBindingRPCs(billing, "billing.accounts"),
+		publicBindingRPCs("yandex.cloud.billing.v1.BillingAccountService", billing, "billing.accounts"),
+		ownBindingRPCs(group, "organization-manager.groups"),
 		operatorRPCs) // the last of them rotates the signing key, which others would notice
 }
 
@@ -268,7 +289,7 @@ func operationOf(n *node) proto.Message {
 func mask(paths ...string) *fieldmaskpb.FieldMask { return &fieldmaskpb.FieldMask{Paths: paths} }
 
 // haveChild gives a list something to show.
-func haveChild(n *node) { n.w.child(n) }
+func haveChild(n *node) { n.w.child(n, n.kind.below()) }
 
 // deleteLater leaves a deletion pending, whose operation becomes the node's.
 func deleteLater(n *node) {

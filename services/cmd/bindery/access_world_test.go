@@ -25,6 +25,7 @@ import (
 	"github.com/bindery-iam/bindery/pkg/sqldb"
 	accessv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/access/v1"
 	identityv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/identity/v1"
+	quotav1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/quota/v1"
 	brmv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/resourcemanager/v1"
 	accesspb "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/access"
 	iamv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/iam/v1"
@@ -47,14 +48,22 @@ type accessWorld struct {
 	founder person // of organizations, until the quota is used up
 	founded int
 
+	product  *node // on request, for fixtures that need one
+	customer *node // a folder of those who ask for products
+	asked    int
+
 	revoked, suspended, foreigner person
+	secret                        string // of an API key
 }
 
 // person is a user that can act.
 type person struct{ id, login, oauth, token string }
 
 // suiteUnits are the units whose credentials every internal method is called with.
-var suiteUnits = []string{"accessbindings", "gateway", "identity", "resourcemanager"}
+var suiteUnits = []string{"accessbindings", "gateway", "identity", "marketplacerequests", "notifications", "partner", "resourcemanager"}
+
+// callingUnits are those, and whoever measures usage, who is no unit of the suite.
+var callingUnits = append(slices.Clone(suiteUnits), "metering")
 
 func newAccessWorld(t *testing.T, db *sqldb.DB) *accessWorld {
 	t.Helper()
@@ -62,13 +71,22 @@ func newAccessWorld(t *testing.T, db *sqldb.DB) *accessWorld {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &accessWorld{t: t, catalog: c, units: make(map[string]*grpc.ClientConn)}
+	w := &accessWorld{t: t, catalog: c}
 	w.World = servertest.Start(t, servertest.Options{Units: units(), DB: db, Catalog: c})
-	if w.socket, err = server.DialOperator(w.DataDir); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = w.socket.Close() }) // the test is over
-	for _, name := range suiteUnits {
+	w.populate()
+	return w
+}
+
+// populate connects in every way to the process that runs, and makes those people
+// who are to be refused. options are for the operator's connection.
+func (w *accessWorld) populate(options ...grpc.DialOption) {
+	w.t.Helper()
+	var err error
+	w.socket, err = server.DialOperator(w.DataDir, options...)
+	w.must(err)
+	w.t.Cleanup(func() { _ = w.socket.Close() }) // the test is over
+	w.units = make(map[string]*grpc.ClientConn)
+	for _, name := range callingUnits {
 		w.units[name] = w.Unit(name, "accessbindings")
 	}
 	_, key, err := ed25519.GenerateKey(rand.Reader)
@@ -78,13 +96,17 @@ func newAccessWorld(t *testing.T, db *sqldb.DB) *accessWorld {
 	w.revoked, w.suspended, w.foreigner = w.person(), w.person(), w.person()
 	_, err = iamv1.NewIamTokenServiceClient(w.Conn).Revoke(w.as(w.foreigner), &iamv1.RevokeIamTokenRequest{IamToken: w.revoked.token})
 	w.must(err)
-	_, err = accessv1.NewSubjectServiceClient(w.units["identity"]).SetSubject(t.Context(), &accessv1.SetSubjectRequest{
+	_, err = accessv1.NewSubjectServiceClient(w.units["identity"]).SetSubject(w.t.Context(), &accessv1.SetSubjectRequest{
 		Subject: w.suspended.subject(), State: accessv1.SetSubjectRequest_SUSPENDED,
 	})
 	w.must(err)
 	_, err = rmv1.NewCloudServiceClient(w.Conn).Create(w.as(w.foreigner), &rmv1.CreateCloudRequest{Name: "first"})
 	w.must(err)
-	return w
+	_, err = quotav1.NewOperatorServiceClient(w.socket).SetLimit(w.t.Context(), &quotav1.SetLimitRequest{
+		QuotaId: catalog.QuotaBillingAccounts, Change: &quotav1.SetLimitRequest_Limit{Limit: 1_000_000},
+	})
+	w.must(err)
+	w.sold()
 }
 
 func (w *accessWorld) must(err error) {
@@ -187,27 +209,37 @@ func (w *accessWorld) as(p person) context.Context { return w.Context(p.token) }
 // kind is a type of resource with its place in the tree.
 type kind string
 
-// The kinds, from the leaf to the root.
+// The kinds.
 const (
 	account      kind = "iam.serviceAccount"
 	folder       kind = "resource-manager.folder"
 	cloud        kind = "resource-manager.cloud"
+	group        kind = "organization-manager.group"
+	billing      kind = "billing.account"
+	publisher    kind = "marketplace.publisher"
+	product      kind = "marketplace.product"
+	instance     kind = "marketplace.productInstance"
+	federation   kind = "organization-manager.federation"
 	organization kind = "organization-manager.organization"
 )
 
-var kinds = []kind{account, folder, cloud, organization}
+// parents say below what each kind stands.
+var parents = map[kind]kind{account: folder, folder: cloud, cloud: organization, group: organization, federation: organization, billing: organization, product: publisher, instance: folder}
 
 // word is the kind as the table says it.
 func (k kind) word() string { return string(k)[strings.IndexByte(string(k), '.')+1:] }
 
-func (k kind) above() []kind { return kinds[slices.Index(kinds, k)+1:] }
-
-// below is the kind of children, "" for a leaf.
-func (k kind) below() kind {
-	if i := slices.Index(kinds, k); i > 0 {
-		return kinds[i-1]
+// above are the kinds above one, the root last.
+func (k kind) above() (all []kind) {
+	for at := parents[k]; at != ""; at = parents[at] {
+		all = append(all, at)
 	}
-	return ""
+	return all
+}
+
+// below is the kind of children on the way to the leaf of the tree, "" for a leaf.
+func (k kind) below() kind {
+	return map[kind]kind{organization: cloud, cloud: folder, folder: account, publisher: product}[k]
 }
 
 // node is a resource of the tree, made by a person who owns all of it. Without a
@@ -217,8 +249,17 @@ type node struct {
 	kind      kind
 	id        string
 	parent    *node
+	child     *node // made before the fixture prepared it; nil without one
 	owner     person
 	operation string // that made it
+	other     *node  // what its requests name as well
+
+	invitation string // to an organization, where a fixture makes one
+	asking     string // a quota request for it
+	member     person // of an organization, where a fixture makes one
+	key        string // authorized, of a service account, where a fixture makes one
+	policy     string // a grant policy of an organization, where a fixture makes one
+	entry      string // an access of a partner to a customer, where a fixture makes one
 }
 
 func (n *node) resource() *accessv1.Resource {
@@ -247,12 +288,18 @@ func (w *accessWorld) root() *node {
 }
 
 // child makes a resource below n, an organization beside it for none.
-func (w *accessWorld) child(n *node) *node {
+func (w *accessWorld) child(n *node, k kind) *node {
 	w.t.Helper()
-	if n == nil {
+	switch {
+	case n == nil && k == publisher:
+		if w.founder.id == "" {
+			w.root() // of the first founder
+		}
+		return w.publisherOf(w.founder)
+	case n == nil:
 		return w.root()
 	}
-	c := &node{w: w, kind: n.kind.below(), parent: n, owner: n.owner}
+	c := &node{w: w, kind: k, parent: n, owner: n.owner}
 	switch c.kind {
 	case cloud:
 		op, err := rmv1.NewCloudServiceClient(w.Conn).Create(w.as(n.owner), &rmv1.CreateCloudRequest{OrganizationId: n.id, Name: w.unique()})
@@ -262,7 +309,21 @@ func (w *accessWorld) child(n *node) *node {
 		op, err := rmv1.NewFolderServiceClient(w.Conn).Create(w.as(n.owner), &rmv1.CreateFolderRequest{CloudId: n.id, Name: w.unique()})
 		w.must(err)
 		c.id, c.operation = w.made(op, new(rmv1.Folder)), op.GetId()
-	case account: // service accounts have no service of their own yet, the tree has them
+	case group:
+		op, err := orgv1.NewGroupServiceClient(w.Conn).Create(w.as(n.owner), &orgv1.CreateGroupRequest{OrganizationId: n.id, Name: w.unique()})
+		w.must(err)
+		c.id, c.operation = w.made(op, new(orgv1.Group)), op.GetId()
+	case account:
+		op, err := iamv1.NewServiceAccountServiceClient(w.Conn).Create(w.as(n.owner), &iamv1.CreateServiceAccountRequest{FolderId: n.id, Name: w.unique()})
+		w.must(err)
+		c.id, c.operation = w.made(op, new(iamv1.ServiceAccount)), op.GetId()
+	case product:
+		c.id, c.operation = w.productOf(n)
+	case instance:
+		c.id, c.operation = w.instanceOf(n)
+	case billing:
+		c.id, c.operation = w.billingAccount(n.owner, n.id)
+	case federation: // the tree alone has them
 		c.id = w.unique()
 		_, err := accessv1.NewResourceServiceClient(w.units["identity"]).RegisterResource(w.t.Context(),
 			&accessv1.RegisterResourceRequest{Resource: c.resource(), Parent: n.resource()})
@@ -276,14 +337,10 @@ func (w *accessWorld) child(n *node) *node {
 // grow makes a path down to a resource of a kind; "" is no resource at all.
 func (w *accessWorld) grow(k kind) *node {
 	w.t.Helper()
-	var n *node
-	for _, step := range slices.Backward(kinds) {
-		if k == "" || slices.Index(kinds, step) < slices.Index(kinds, k) {
-			break
-		}
-		n = w.child(n)
+	if k == "" {
+		return nil
 	}
-	return n
+	return w.child(w.grow(parents[k]), k)
 }
 
 // made returns the id of what a finished operation made.
@@ -302,6 +359,10 @@ func (w *accessWorld) made(op *operationpb.Operation, into interface {
 // grant gives a role, by the owner of the resource.
 func (w *accessWorld) grant(role string, on *node, to person) {
 	w.t.Helper()
+	if role == productUser { // the platform alone gives it
+		w.letIn(on, to)
+		return
+	}
 	_, err := accessv1.NewAccessBindingServiceClient(w.Conn).UpdateAccessBindings(w.as(on.owner), &accessv1.UpdateAccessBindingsRequest{
 		Resource: on.resource(), AccessBindingDeltas: []*accessv1.AccessBindingDelta{addition(role, to)},
 	})

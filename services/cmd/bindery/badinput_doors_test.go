@@ -19,6 +19,7 @@ import (
 	"github.com/bindery-iam/bindery/pkg/sqldb"
 	"github.com/bindery-iam/bindery/pkg/sqldb/sqldbtest"
 	rmv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/resourcemanager/v1"
+	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
 // badBodies are bodies that are no request of any method.
@@ -60,6 +61,9 @@ func TestBadBodies(t *testing.T) {
 				continue
 			}
 			for _, value := range []string{`true`, `[[]]`, `{"a": {"b": 1}}`, `1e400`} {
+				if value == `true` && md.Fields().Get(i).Kind() == protoreflect.BoolKind {
+					continue // which is its type
+				}
 				req, _ := route.request("http://"+w.HTTPAddr(), r.request(c.target))
 				body := fmt.Sprintf(`{%q: %s}`, name, value)
 				req.Body, req.ContentLength = io.NopCloser(strings.NewReader(body)), int64(len(body))
@@ -146,12 +150,12 @@ func TestPageTokensAreTakenOnlyAsMade(t *testing.T) {
 	w := newAccessWorld(t, sqldbtest.Open(t, sqldb.SQLite, "bindery", nil))
 	n := w.grow(organization)
 	for range 3 {
-		w.child(n)
+		w.child(n, cloud)
 	}
 	other := w.grow(organization)
 	for range 2 {
 		other.parent = nil
-		w.child(other)
+		w.child(other, cloud)
 	}
 	list := func(ctx context.Context, org, filter, token string) (*rmv1.ListCloudsResponse, error) {
 		return rmv1.NewCloudServiceClient(w.Conn).List(ctx, &rmv1.ListCloudsRequest{OrganizationId: org, PageSize: 1, Filter: filter, PageToken: token})

@@ -124,18 +124,66 @@ func meaning(r rpc, m mutation) expectation {
 		field string // method, field and value, as a pattern
 		codes []codes.Code
 	}{
-		{`CloudService/(Create|List) organization_id empty$`, append(refused, r.inside)},          // CR-2, and a list of everything
-		{`SubjectService/SetSubject subject.id at its limit, `, refused},                          // bytes count there
-		{`SubjectService/SetSubject subject.id |OperatorService/CreateUser login`, accepted},      // makes it
-		{`v1\.(Resource|Subject|OperationLog)Service/|CreateToken`, append(unknown, codes.OK)},    // units, and what they made before
-		{`BulkAuthorize .*(\.id|\.type|federation_id|folder_id) `, accepted},                      // a denial is an answer
-		{`Authorize subject(\..*)?federation_id `, append(accepted, codes.PermissionDenied)},      // says only of which kind the user is
-		{`Authorize subject\.anonymous_account `, []codes.Code{codes.PermissionDenied, r.inside}}, // PG-2
+		{`CloudService/(Create|List) organization_id empty$`, append(refused, r.inside)},                                                // CR-2, and a list of everything
+		{`(Subaccount|Customer)Service/\w+ (external_id|person|invitation_email|admin_emails|name|comment)`, append(refused, r.inside)}, // data of people
+		{`GetSelf billing_account_id empty$|SetPayer billing_account_id `, append(unknown, codes.OK)},                                   // all of them; nobody
+		{`CreateCustomerOrganization (owner|admin)_ids|FindUsers emails|ListHolders role_id|UpdateAutomaticBindings `, append(unknown, codes.OK)},
+		{`CustomerQuotaService/\w+ (cloud_id|quota_id|limit)`, append(unknown, r.inside, codes.FailedPrecondition)}, // not linked; asked for already
+		{`CustomerQuotaService/SetCloudLimit subject_id`, accepted},                                                 // units, for whom it may be
+		{`CheckGiver `, append(unknown, codes.OK)},
+		{`PartnerService/(Add|Remove)User (email|role_ids|subject_id)`, append(unknown, codes.OK)},
+		{`SkuService/\w+ billing_account_id empty$`, append(refused, codes.OK)},  // prices of everybody
+		{`billing\.v1\.(Service|Sku)Service/Get id `, append(unknown, codes.OK)}, // what LoadCatalog was sent before
+		{`BudgetService/Create (name|cost_budget_spec)`, append(refused, codes.OK)},
+		{`IngestUsage records`, append(refused, codes.OK, codes.AlreadyExists)},
+		{`(LoadCatalog|PostAccrual|SetSpecialization) (services|skus|id|name|comment|referral)`, append(unknown, codes.OK, codes.AlreadyExists)},
+		{`UsageReport filter`, append(refused, codes.OK)},                                          // what is not there was not used
+		{`CreateBillingAccount organization_id empty$`, append(refused, r.inside)},                 // one that stands below nothing
+		{`SubjectService/SetSubject subject.id at its limit, `, refused},                           // bytes count there
+		{`SubjectService/SetSubject subject.id |OperatorService/CreateUser login`, accepted},       // makes it
+		{`AuditService/\w+ filter|audit\.v1\.(Trail|Operator)Service/`, append(unknown, codes.OK)}, // what nothing is about lists nothing
+		{`quota\.v1\.(Limit|Usage)Service/|ListLimits|ListServices resource_type`, append(unknown, codes.OK)},
+		{`[ .](quota_ids|decisions)[ .\[]`, append(unknown, r.inside, codes.FailedPrecondition)},
+		{`AddPublisherUsers users`, append(unknown, codes.OK)},                                                     // what is no address is nobody's
+		{`ListAccessRequests product_id`, append(unknown, codes.OK)},                                               // what is not there has none
+		{`GrantService/|FindUsers emails`, append(unknown, codes.OK)},                                              // units, of what may be gone
+		{`marketplace\.v1\..* (text|reason|comment) `, append(refused, r.inside)},                                  // white space alone says nothing
+		{`RoleRequestService/\w+ (text|reason|comment) |support\.v1\..* (text|title) `, append(refused, r.inside)}, // white space alone says nothing
+		{`CreateRoleRequest (role_id|resource|duration|expires_at)`, append(unknown, r.inside)},
+		{`UploadTicketAttachment (name|size|data) `, append(refused, r.inside)},
+		{`SetLimit `, append(unknown, codes.OK)},
+		{`(ApiKeyToken|Credential)Service/`, append(unproven, r.inside)},
+		{`(ApiKey|AccessKey)Service/(List|Create) service_account_id empty$`, unknown},                                                // the caller is no service account
+		{`v1\.(Resource|Subject|OperationLog)Service/|CreateToken`, append(unknown, codes.OK)},                                        // units, and what they made before
+		{`NotificationService/Notify `, append(refused, codes.OK)},                                                                    // what is not there has no owners
+		{`ChangeService/Follow start\.position`, append(accepted, codes.InvalidArgument, codes.FailedPrecondition, codes.OutOfRange)}, // a place in another history
+		{`ChangeService/Follow start\.organization_id `, append(unknown, codes.OK)},                                                   // units follow what is not there
+		{`(Audience|ResourceName)Service/`, append(unknown, codes.OK)},                                                                // units ask of what may be gone
+		{`/Update\w+Subscribers deltas`, append(refused, codes.OK, codes.FailedPrecondition)},                                         // what is gone is removed
+		{`BulkAuthorize .*(\.id|\.type|federation_id|folder_id) `, accepted},                                                          // a denial is an answer
+		{`Authorize subject(\..*)?federation_id `, append(accepted, codes.PermissionDenied)},                                          // says only of which kind the user is
+		{`Authorize subject\.anonymous_account `, []codes.Code{codes.PermissionDenied, r.inside}},                                     // PG-2
+		{`GroupService/(Create|ConvertTo)External external_id `, append(accepted, codes.AlreadyExists)},                               // the provider's own, in any form
+		{`GroupService/ListEffective organization_id empty$`, accepted},                                                               // everywhere
+		{`AccessAnalyzerService/ListSubjectAccessBindings subject_id `, append(unknown, codes.OK)},                                    // who has nothing
+		{`UserService/DeleteMembership subject_id empty$`, append(unknown, codes.FailedPrecondition)},                                 // the caller itself
+		{`PermissionService/\w+ (subject|subject_type|resource_type|within|at)[. ]`, append(unknown, codes.OK, codes.OutOfRange)},     // whoever is not there may nothing
+		{`PermissionService/Explain decision_id empty$`, accepted},
+		{`PermissionService/Preview update`, append(unknown, codes.OK, codes.FailedPrecondition)},
 		{`IamTokenService/Revoke iam_token `, refused},
+		{`KeyService/(List|Create) service_account_id empty$`, accepted},                             // SK-5
+		{`RefreshTokenService/(List|Revoke) (revoke_filter\.)?subject_id empty$`, accepted},          // the caller
+		{`RefreshTokenService/Revoke revoke_filter(\.client_id|\.client_instance_info)? `, accepted}, // nothing may fit
+		{`RefreshTokenService/Revoke (refresh_token|refresh_token_id) `, unknown},
+		{`SessionService/CreateSession client_(id|instance_info) `, accepted},
 		{`[ .](page_size|description|title|labels|sources)[ .\[]`, accepted},
 		{`[ .]name `, append(accepted, codes.AlreadyExists)},
 		{`[ .](page_token|filter) `, append(refused, r.inside)},
-		{`[ .](iam_token|yandex_passport_oauth_token|jwt|api_key|iam_cookie|refresh_token|signature)[ .]`, append(unproven, r.inside)},
+		{`[ .](iam_token|yandex_passport_oauth_token|oauth_token|jwt|api_key|iam_cookie|refresh_token|signature)[ .]`, append(unproven, r.inside)},
+		{`OperatorService/(CreateNotice (also|at|late)|ListDeliveries)`, append(refused, codes.OK)},
+		{`GrantPolicyService/\w+ .*(condition|places|organization |no_principal|tags)`, append(unknown, r.inside)},
+		{`GrantPolicyService/\w+ .*permission_sets`, append(unknown, r.inside)},
+		{`GrantPolicyService/\w+ subject(\.| )`, append(unknown, r.inside, codes.FailedPrecondition)},
 		{`SetAccessBindings access_bindings`, append(unknown, r.inside, codes.FailedPrecondition)},
 		{`(_id|[ .]id|type|login|permission) `, unknown},
 		{`.`, append(refused, r.inside)},
@@ -144,7 +192,11 @@ func meaning(r rpc, m mutation) expectation {
 			if r.inside == codes.Unimplemented {
 				c.codes = append(c.codes, r.inside)
 			}
-			return expectation{c.codes, []string{m.field}}
+			fields := []string{m.field}
+			if strings.HasPrefix(m.field, "rules[0].places") {
+				fields = append(fields, "rules[0].permission_sets") // those given on an organization do not fit places
+			}
+			return expectation{c.codes, fields}
 		}
 	}
 	return expectation{}
@@ -152,6 +204,9 @@ func meaning(r rpc, m mutation) expectation {
 
 // internalText is what no answer may show.
 var internalText = regexp.MustCompile(`(?i)pq:|pgx|sqlite|sqlstate|constraint|SELECT |INSERT |\bgoroutine\b|panic|\.go:|\*?[a-z0-9]+v[12]\.[A-Z]|proto: |protobuf|unmarshal|grpc:|desc = |/home/|/root/|/tmp/|runtime error|nil pointer|context canceled`)
+
+// decisionID is the sealed id of a denial: any letters may come in it.
+var decisionID = regexp.MustCompile(`"decisionId":\s*"[A-Za-z0-9_-]*"`)
 
 // leaks returns the internal text in an answer, or what a terminal could not show
 // as it is.
@@ -165,7 +220,7 @@ func leaks(st *status.Status) string {
 			return fmt.Sprintf("%.200q: %s", s, problem)
 		}
 	}
-	return internalText.FindString(string(raw))
+	return internalText.FindString(decisionID.ReplaceAllString(string(raw), ""))
 }
 
 func messages(st *status.Status) []string {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/url"
@@ -42,7 +43,7 @@ type route struct {
 	verb, path, body string
 }
 
-func routeOf(t *testing.T, method string) *route {
+func routeOf(t testing.TB, method string) *route {
 	t.Helper()
 	d, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(strings.ReplaceAll(method, "/", ".")))
 	if err != nil {
@@ -88,7 +89,7 @@ func (r *route) request(base string, msg proto.Message) (req *http.Request, ok b
 		ok = ok && err == nil
 		body = bytes.ReplaceAll(body, []byte(notUTF8), badBytes)
 	} else if query := make(url.Values); ok {
-		ok = queryOf(m, query)
+		ok = queryOf(m, "", query)
 		path += "?" + query.Encode()
 	}
 	path = strings.ReplaceAll(path, url.QueryEscape(notUTF8), url.QueryEscape(string(badBytes)))
@@ -99,17 +100,29 @@ func (r *route) request(base string, msg proto.Message) (req *http.Request, ok b
 	return req, ok
 }
 
-// queryOf writes the fields that are no messages.
-func queryOf(m protoreflect.Message, into url.Values) bool {
+// queryOf writes a message as query parameters; false where they have no words for
+// it: a message that is there and empty, a list of messages.
+func queryOf(m protoreflect.Message, prefix string, into url.Values) bool {
 	ok := true
 	m.Range(func(fd protoreflect.FieldDescriptor, v protoreflect.Value) bool {
-		if fd.Message() == nil && !fd.IsList() {
-			into.Set(string(fd.Name()), v.String())
-			return true
+		name := prefix + string(fd.Name())
+		switch {
+		case fd.IsMap() || fd.IsList() && fd.Message() != nil:
+			ok = false
+		case fd.IsList():
+			for i := range v.List().Len() {
+				into.Add(name, v.List().Get(i).String())
+			}
+		case fd.Message() == nil:
+			into.Set(name, v.String())
+		case strings.HasPrefix(string(fd.Message().FullName()), "google.protobuf."):
+			raw, err := protojson.Marshal(v.Message().Interface())
+			into.Set(name, strings.Trim(string(raw), `"`))
+			ok = err == nil
+		default:
+			before := len(into)
+			ok = queryOf(v.Message(), name+".", into) && len(into) > before
 		}
-		raw, err := protojson.Marshal(v.Message().Interface())
-		into.Set(string(fd.Name()), strings.Trim(string(raw), `"`))
-		ok = err == nil
 		return ok
 	})
 	return ok
@@ -169,6 +182,12 @@ func (c *badCaller) sendREST(req *http.Request) (*status.Status, int) {
 		return status.New(codes.OK, ""), resp.StatusCode
 	}
 	st := new(statuspb.Status)
+	var stream struct { // what would have been a stream says its error like one
+		Error json.RawMessage `json:"error"`
+	}
+	if json.Unmarshal(body, &stream) == nil && stream.Error != nil {
+		body = stream.Error
+	}
 	if err := protojson.Unmarshal(body, st); err != nil {
 		return status.Newf(codes.Unknown, "%.200s", body), resp.StatusCode
 	}

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"runtime"
 	"slices"
 	"strings"
@@ -14,6 +17,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
 
 	"github.com/bindery-iam/bindery/pkg/sqldb"
 	"github.com/bindery-iam/bindery/pkg/sqldb/sqldbtest"
@@ -120,11 +125,33 @@ func (c *badCaller) context() context.Context {
 func (c *badCaller) send(raw []byte) *status.Status {
 	ctx, cancel := context.WithTimeout(c.context(), 20*time.Second)
 	defer cancel()
-	err := c.conn.Invoke(ctx, "/"+c.rpc.method, raw, new([]byte), grpc.ForceCodec(rawBytes{}))
+	err := c.call(ctx, raw)
 	if err == nil {
 		c.renew()
 	}
 	return status.Convert(err)
+}
+
+// call sends bytes as a request, and reads what a stream answers to its end.
+func (c *badCaller) call(ctx context.Context, raw []byte) error {
+	d, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(strings.ReplaceAll(c.rpc.method, "/", ".")))
+	if err != nil {
+		return err
+	}
+	if md, ok := d.(protoreflect.MethodDescriptor); !ok || !md.IsStreamingServer() {
+		return c.conn.Invoke(ctx, "/"+c.rpc.method, raw, new([]byte), grpc.ForceCodec(rawBytes{}))
+	}
+	stream, err := c.conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, "/"+c.rpc.method, grpc.ForceCodec(rawBytes{}))
+	if err == nil {
+		err = errors.Join(stream.SendMsg(raw), stream.CloseSend())
+	}
+	for err == nil {
+		err = stream.RecvMsg(new([]byte))
+	}
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
 }
 
 // badInput sends the mutations of one RPC and returns what they got.
@@ -196,7 +223,7 @@ func heap() uint64 {
 	return m.HeapAlloc
 }
 
-// rawBytes sends bytes as they are and reads nothing of the answer.
+// rawBytes sends bytes as they are, and leaves those of the answer as they came.
 type rawBytes struct{}
 
 func (rawBytes) Name() string { return "proto" }
@@ -209,4 +236,9 @@ func (rawBytes) Marshal(v any) ([]byte, error) {
 	return b, nil
 }
 
-func (rawBytes) Unmarshal([]byte, any) error { return nil }
+func (rawBytes) Unmarshal(b []byte, into any) error {
+	if kept, ok := into.(*[]byte); ok {
+		*kept = bytes.Clone(b)
+	}
+	return nil
+}

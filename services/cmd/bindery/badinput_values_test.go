@@ -101,6 +101,13 @@ func (g *generator) single(m protoreflect.Message, fd protoreflect.FieldDescript
 				t.Set(t.Descriptor().Fields().ByName("nanos"), protoreflect.ValueOfInt32(v.nanos))
 			})
 		}
+	case "google.protobuf.Duration":
+		for _, seconds := range []int64{-1, 0, 1, 899, 31536001, 315_576_000_000} {
+			g.add(name, fmt.Sprintf("%d seconds", seconds), func(root protoreflect.Message) {
+				d := at(root).Mutable(fd).Message()
+				d.Set(d.Descriptor().Fields().ByName("seconds"), protoreflect.ValueOfInt64(seconds))
+			})
+		}
 	case "google.protobuf.FieldMask":
 		for what, paths := range badMasks() {
 			g.add(name, what, func(root protoreflect.Message) {
@@ -232,6 +239,12 @@ func scalars(fd protoreflect.FieldDescriptor) []scalar {
 		for _, n := range []int64{-1, math.MinInt64, 1, 1000, 1001, math.MaxInt32 + 1, math.MaxInt64} {
 			all = append(all, scalar{fmt.Sprint(n), protoreflect.ValueOfInt64(n)})
 		}
+	case protoreflect.DoubleKind:
+		for _, f := range []float64{-1, math.Inf(-1), math.Inf(1), math.NaN(), 0.5, 1, math.MaxInt64, math.MaxFloat64, math.SmallestNonzeroFloat64} {
+			all = append(all, scalar{fmt.Sprint(f), protoreflect.ValueOfFloat64(f)})
+		}
+	case protoreflect.BoolKind:
+		all = append(all, scalar{"false", protoreflect.ValueOfBool(false)}, scalar{"true", protoreflect.ValueOfBool(true)})
 	case protoreflect.EnumKind:
 		for _, n := range []protoreflect.EnumNumber{-1, 0, 99, math.MaxInt32} {
 			all = append(all, scalar{fmt.Sprintf("undefined %d", n), protoreflect.ValueOfEnum(n)})

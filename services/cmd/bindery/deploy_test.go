@@ -15,6 +15,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"github.com/bindery-iam/bindery/pkg/authn"
+	"github.com/bindery-iam/bindery/pkg/secret"
 	"github.com/bindery-iam/bindery/pkg/sqldb"
 )
 
@@ -36,14 +37,17 @@ func TestDeploy(t *testing.T) {
 		keys string // the folder of keys, and whose it is there
 		own  func(unit string) string
 		pub  func(unit string) string
+		seal map[string]string // seal keys, by unit
 	}{
 		{
 			"systemd", readSystemd, "/etc/bindery/keys/",
 			func(unit string) string { return unit + ".key" }, func(unit string) string { return unit + ".key.pub" },
+			map[string]string{"identity": "seal.key", "notifications": "seal.key"},
 		},
 		{
 			"compose", readCompose, "/keys/",
 			func(string) string { return "own/unit.key" }, func(unit string) string { return "public/" + unit + ".pub" },
+			map[string]string{"identity": "own/seal.key", "notifications": "own/seal.key"},
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -53,6 +57,11 @@ func TestDeploy(t *testing.T) {
 				dir := t.TempDir()
 				for peer := range all {
 					writeKey(t, filepath.Join(dir, tt.own(name)), filepath.Join(dir, tt.pub(peer)))
+				}
+				if tt.seal[name] != "" {
+					if err := secret.CreateSealKey(filepath.Join(dir, tt.seal[name])); err != nil {
+						t.Fatal(err)
+					}
 				}
 				for _, line := range unit.env {
 					key, value, _ := strings.Cut(line, "=")

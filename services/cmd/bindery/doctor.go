@@ -10,12 +10,15 @@ import (
 	"time"
 
 	"github.com/bindery-iam/bindery/services/doctor"
+	"github.com/bindery-iam/bindery/services/identity"
+	"github.com/bindery-iam/bindery/services/notifications"
 )
 
 type doctorCommand struct {
 	JSON    bool   `name:"json" help:"Print the findings as JSON."`
 	TLSCert string `name:"tls-cert" placeholder:"FILE" help:"Certificate that is served; the one in the data directory when empty."`
 	storeFlags
+	sealFlags
 }
 
 // errUnwell ends the command with exit code 1.
@@ -23,9 +26,16 @@ var errUnwell = errors.New("something is wrong: see above")
 
 // Run prints what every check found.
 func (c doctorCommand) Run(ctx context.Context, out io.Writer) error {
-	o := doctor.Options{DataDir: c.DataDir, CertPEM: c.TLSCert, Now: time.Now, Open: c.reader}
+	o := doctor.Options{DataDir: c.DataDir, CertPEM: c.TLSCert, SealKey: c.file(c.storeFlags), Now: time.Now, Open: c.reader}
 	for _, u := range owners() {
-		o.Units = append(o.Units, doctor.Unit{Name: u.Name, Migrations: u.Migrations})
+		unit := doctor.Unit{Name: u.Name, Migrations: u.Migrations}
+		switch u.Name {
+		case identity.Name:
+			unit.Sealed = identity.Sealed()
+		case notifications.Name:
+			unit.Sealed = notifications.Sealed()
+		}
+		o.Units = append(o.Units, unit)
 	}
 	report := doctor.Run(ctx, o)
 	if err := c.print(out, report); err != nil {

@@ -19,21 +19,53 @@ import (
 )
 
 // reads begin the names of methods that change nothing.
-var reads = []string{"Get", "List", "Authenticate", "Authorize", "BulkAuthorize"}
+var reads = []string{"Get", "BatchGet", "List", "Resolve", "Download", "Authenticate", "Authorize", "BulkAuthorize", "Export"}
 
 // repeatable are the methods that change something, ignore the idempotency key, and
 // why a repetition does no harm.
 var repeatable = map[string]string{
-	"/bindery.access.v1.ResourceService/RegisterResource":          "finds the resource registered",
-	"/bindery.access.v1.ResourceService/MoveResource":              "finds the resource moved",
-	"/bindery.access.v1.ResourceService/RemoveResource":            "finds the resource removed",
-	"/bindery.access.v1.SubjectService/SetSubject":                 "finds the subject in that state",
-	"/bindery.access.v1.SubjectService/UpdateMembers":              "finds the members as they are to be",
-	"/bindery.access.v1.SubjectService/RevokeToken":                "finds the token revoked",
-	"/yandex.cloud.iam.v1.IamTokenService/Create":                  "issues another token, and ends none (TK-2)",
-	"/yandex.cloud.iam.v1.IamTokenService/CreateForServiceAccount": "issues another token, and ends none (TK-2)",
-	"/yandex.cloud.iam.v1.IamTokenService/Revoke":                  "finds the token revoked (TK-3)",
-	"/bindery.identity.v1.OperatorService/CreateToken":             "issues another token, and ends none (TK-2)",
+	"/bindery.access.v1.ChangeService/Follow":                                                  "writes nothing",
+	"/bindery.access.v1.GrantService/EndGrant":                                                 "finds the grant ended",
+	"/bindery.access.v1.GrantService/PutGrant":                                                 "finds the grant made, or ended for good",
+	"/bindery.access.v1.PayerService/SetPayer":                                                 "finds this version of who pays, or a later one",
+	"/bindery.access.v1.PayerService/SetPayerStopped":                                          "finds this version of its state, or a later one",
+	"/bindery.access.v1.PermissionService/Explain":                                             "writes nothing",
+	"/bindery.access.v1.PermissionService/Preview":                                             "writes nothing",
+	"/bindery.access.v1.PermissionService/TestPermissions":                                     "writes nothing",
+	"/bindery.marketplace.v1.OperatorService/ReviewProduct":                                    "finds the product decided so (MR-3)",
+	"/bindery.marketplace.v1.OperatorService/RevokeAccessRequest":                              "finds the access taken back (MR-8)",
+	"/bindery.partner.v1.UsageIngestService/IngestUsage":                                       "finds the records taken, by their ids (US-1)",
+	"/bindery.partner.v1.MoneyOperatorService/IngestUsage":                                     "finds the records taken, by their ids (US-1)",
+	"/bindery.partner.v1.MoneyOperatorService/LoadCatalog":                                     "finds everything as it is to be",
+	"/bindery.partner.v1.MoneyOperatorService/PostAccrual":                                     "finds the accrual booked, by its id (US-6)",
+	"/bindery.partner.v1.MoneyOperatorService/SetSpecialization":                               "finds the specialization as it is to be",
+	"/bindery.access.v1.ResourceService/CheckGiver":                                            "writes nothing",
+	"/bindery.access.v1.ResourceService/UpdateAutomaticBindings":                               "finds the bindings as they are to be",
+	"/bindery.identity.v1.DirectoryService/FindUsers":                                          "writes nothing",
+	"/bindery.marketplace.v1.ProductService/CheckAccess":                                       "writes nothing",
+	"/bindery.marketplace.v1.ProductAccessRequestService/MarkProductAccessRequestMessagesRead": "finds the messages read",
+	"/bindery.access.v1.RoleRequestService/MarkRoleRequestMessagesRead":                        "finds the messages read",
+	"/bindery.support.v1.TicketService/MarkTicketCommentsRead":                                 "finds the comments read",
+	"/bindery.support.v1.TicketService/UploadTicketAttachment":                                 "finds the same file attached (ST-4)",
+	"/bindery.support.v1.OperatorService/CloseAnyTicket":                                       "finds the ticket closed (ST-3)",
+	"/bindery.resourcemanager.v1.CustomerOrganizationService/CreateCustomerOrganization":       "finds the organization made, by the id that its caller chose",
+	"/bindery.access.v1.ResourceService/RegisterResource":                                      "finds the resource registered",
+	"/bindery.access.v1.ResourceService/MoveResource":                                          "finds the resource moved",
+	"/bindery.access.v1.ResourceService/RemoveResource":                                        "finds the resource removed",
+	"/bindery.access.v1.SubjectService/SetSubject":                                             "finds the subject in that state",
+	"/bindery.access.v1.SubjectService/UpdateMembers":                                          "finds the members as they are to be",
+	"/bindery.notification.v1.NotificationService/Notify":                                      "finds the notice taken, by its id",
+	"/bindery.access.v1.SubjectService/RemoveMembership":                                       "finds the subject out of the organization",
+	"/bindery.access.v1.SubjectService/RevokeToken":                                            "finds the token revoked",
+	"/bindery.access.v1.SubjectService/RevokeSessions":                                         "finds the sessions revoked",
+	"/bindery.identity.v1.ApiKeyTokenService/CreateTokenForApiKey":                             "issues another token, and ends none (TK-2)",
+	"/yandex.cloud.iam.v1.IamTokenService/Create":                                              "issues another token, and ends none (TK-2)",
+	"/yandex.cloud.iam.v1.IamTokenService/CreateForServiceAccount":                             "issues another token, and ends none (TK-2)",
+	"/yandex.cloud.iam.v1.IamTokenService/Revoke":                                              "finds the token revoked (TK-3)",
+	"/bindery.identity.v1.OperatorService/CreateToken":                                         "issues another token, and ends none (TK-2)",
+	"/bindery.identity.v1.OperatorService/SuspendUser":                                         "finds the user suspended",
+	"/bindery.identity.v1.OperatorService/ReactivateUser":                                      "finds the user active",
+	"/bindery.identity.v1.OperatorService/DeleteUser":                                          "finds no user of that login",
 }
 
 // TestEveryWriteHonoursIdempotencyKeys holds every registered method to one of three:

@@ -15,6 +15,9 @@ import (
 	"github.com/bindery-iam/bindery/services/accessbindings"
 	"github.com/bindery-iam/bindery/services/gateway"
 	"github.com/bindery-iam/bindery/services/identity"
+	"github.com/bindery-iam/bindery/services/marketplacerequests"
+	"github.com/bindery-iam/bindery/services/notifications"
+	"github.com/bindery-iam/bindery/services/partner"
 	"github.com/bindery-iam/bindery/services/resourcemanager"
 )
 
@@ -23,7 +26,9 @@ var version = "dev"
 
 // units are the services of the suite, by name.
 func units() []server.Unit {
-	return []server.Unit{accessbindings.Unit(), identity.Unit(), resourcemanager.Unit(), gateway.Unit()}
+	return []server.Unit{
+		accessbindings.Unit(), identity.Unit(), resourcemanager.Unit(), notifications.Unit(), partner.Unit(), marketplacerequests.Unit(), gateway.Unit(),
+	}
 }
 
 func main() {

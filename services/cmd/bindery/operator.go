@@ -7,6 +7,8 @@ import (
 	"io"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"github.com/bindery-iam/bindery/services/identity/operator"
 
 	identityv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/identity/v1"
@@ -22,6 +24,13 @@ type operatorFlags struct {
 
 // call runs fn with a client of the server's operator socket.
 func (f operatorFlags) call(ctx context.Context, fn func(context.Context, identityv1.OperatorServiceClient) error) error {
+	return f.dial(ctx, func(ctx context.Context, conn grpc.ClientConnInterface) error {
+		return fn(ctx, identityv1.NewOperatorServiceClient(conn))
+	})
+}
+
+// dial runs fn with a connection to the server's operator socket.
+func (f operatorFlags) dial(ctx context.Context, fn func(context.Context, grpc.ClientConnInterface) error) error {
 	ctx, cancel := context.WithTimeout(ctx, operatorTimeout)
 	defer cancel()
 	conn, err := operator.Dial(f.DataDir)
@@ -29,12 +38,16 @@ func (f operatorFlags) call(ctx context.Context, fn func(context.Context, identi
 		return err
 	}
 	defer func() { _ = conn.Close() }()
-	return fn(ctx, identityv1.NewOperatorServiceClient(conn))
+	return fn(ctx, conn)
 }
 
 type userCreateCommand struct {
 	Login string `required:"" placeholder:"L" help:"Login of the new user."`
-	Email string `required:"" placeholder:"E" help:"E-mail address of the new user."`
+	Email string `required:"" placeholder:"E" help:"E-mail address of the new user, which you know to be its own: invitations go by it."`
+
+	GivenName  string `placeholder:"NAME" help:"Given name of the new user."`
+	FamilyName string `placeholder:"NAME" help:"Family name of the new user."`
+	Phone      string `placeholder:"+NUMBER" help:"Phone number of the new user, with its country."`
 	operatorFlags
 }
 
@@ -48,7 +61,9 @@ type createdUser struct {
 // Run makes the user. Its OAuth token is shown here once.
 func (c userCreateCommand) Run(ctx context.Context, out io.Writer) error {
 	return c.call(ctx, func(ctx context.Context, client identityv1.OperatorServiceClient) error {
-		user, err := client.CreateUser(ctx, &identityv1.CreateUserRequest{Login: c.Login, Email: c.Email})
+		user, err := client.CreateUser(ctx, &identityv1.CreateUserRequest{
+			Login: c.Login, Email: c.Email, GivenName: c.GivenName, FamilyName: c.FamilyName, PhoneNumber: c.Phone,
+		})
 		if err != nil {
 			return operator.Explain(err)
 		}

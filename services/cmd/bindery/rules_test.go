@@ -17,7 +17,7 @@ const root = "../../.."
 
 // groups are the groups of the catalogue that the index covers, with how many
 // rules each has.
-var groups = map[string]int{"RH": 10, "SU": 11, "PG": 5, "AB": 13, "AS": 20, "CR": 11, "OW": 8, "DL": 15, "NM": 9}
+var groups = map[string]int{"RH": 10, "SU": 11, "PG": 5, "AB": 13, "AS": 20, "CR": 11, "OW": 8, "GR": 6, "DL": 15, "NM": 9, "QL": 4, "SK": 9, "IM": 3, "AP": 10, "TK": 7, "AU": 8, "BI": 9, "EX": 10, "MR": 25, "RQ": 10, "ST": 6, "PT": 47, "SC": 22, "US": 6}
 
 // rule is one row of the index in the README.
 type rule struct {
@@ -77,7 +77,7 @@ func mentions(text, id string) bool {
 
 var (
 	testPattern  = regexp.MustCompile(`(?m)^func (Test\w+|Fuzz\w+)\(`)
-	partPattern  = regexp.MustCompile(`^(RH|SU|PG|AB|AS|CR|OW|DL|NM)(\d+)$`)
+	partPattern  = regexp.MustCompile(`^(RH|SU|PG|AB|AS|CR|OW|GR|DL|NM|NT|QL|AP|SK|IM|TK|AU|BI|EX|MR|RQ|ST|PT|SC|US)(\d+)$`)
 	indexPattern = regexp.MustCompile(`^\| ([A-Z]{2}-\d+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$`)
 )
 

@@ -8,8 +8,10 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -17,6 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/bindery-iam/bindery/pkg/catalog"
+	"github.com/bindery-iam/bindery/pkg/lease"
 	"github.com/bindery-iam/bindery/pkg/log"
 	"github.com/bindery-iam/bindery/pkg/server"
 	"github.com/bindery-iam/bindery/pkg/sqldb"
@@ -49,7 +52,7 @@ func (f storeFlags) open(ctx context.Context, units []server.Unit) (*stores, err
 			s.byUnit[u.Name] = shared
 			continue
 		}
-		conf := sqldb.Config{URL: f.DatabaseURL, Schema: u.Name}
+		conf := sqldb.Config{URL: f.DatabaseURL, Schema: u.Name, Abandon: abandonAfter}
 		if f.DatabaseURL == "" {
 			conf = sqldb.Config{URL: filepath.Join(f.DataDir, "bindery.db")}
 		}
@@ -64,6 +67,10 @@ func (f storeFlags) open(ctx context.Context, units []server.Unit) (*stores, err
 	}
 	return s, nil
 }
+
+// abandonAfter is when a transaction of a process that is silent ends, and others may go on:
+// as soon as they can know that a replica of the checker is dead.
+var abandonAfter = lease.Default.Duration + lease.Default.Margin
 
 // db returns the database of a unit, nil for a unit without tables.
 func (s *stores) db(unit string) *sqldb.DB { return s.byUnit[unit] }
@@ -107,7 +114,7 @@ func (s *stores) close() error {
 }
 
 type serveCommand struct {
-	Units []string `arg:"" name:"unit" help:"all, or names of units: accessbindings, identity, resourcemanager, gateway."`
+	Units []string `arg:"" name:"unit" help:"all, or names of units: accessbindings, identity, resourcemanager, notifications, partner, marketplacerequests, gateway."`
 	storeFlags
 	Listen    string `default:"127.0.0.1:8443" placeholder:"HOST:PORT" help:"Address of gRPC, TLS and plaintext on one port (${default})."`
 	HTTP      string `name:"http" default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Address of REST (${default})."`
@@ -116,15 +123,27 @@ type serveCommand struct {
 	TLSCert   string `name:"tls-cert" placeholder:"FILE" help:"Certificate chain, PEM; made for localhost in the data directory when empty."`
 	TLSKey    string `name:"tls-key" placeholder:"FILE" help:"Key of the certificate, PEM."`
 	splitFlags
-	Pprof        bool   `help:"Serve profiles of the process at /debug/pprof on the address of metrics."`
-	OTLPEndpoint string `name:"otlp-endpoint" env:"BINDERY_OTLP_ENDPOINT,OTEL_EXPORTER_OTLP_ENDPOINT" placeholder:"URL" help:"Collector that OpenTelemetry traces are sent to by gRPC, such as http://localhost:4317; none when empty."`
-	MaxCalls     int    `default:"1024" placeholder:"N" help:"Calls under way at once before more are refused; checks only beyond four times as many (${default})."`
-	LogLevel     string `default:"info" enum:"debug,info,warn,error" help:"Least level that is logged, to standard error (${default})."`
-	Demo         bool   `help:"Make a demo world, unless it is there, and print what to try."`
+	sealFlags
+	notifyFlags
+	historyFlags
+	Pprof          bool          `help:"Serve profiles of the process at /debug/pprof on the address of metrics."`
+	OTLPEndpoint   string        `name:"otlp-endpoint" env:"BINDERY_OTLP_ENDPOINT,OTEL_EXPORTER_OTLP_ENDPOINT" placeholder:"URL" help:"Collector that OpenTelemetry traces are sent to by gRPC, such as http://localhost:4317; none when empty."`
+	MaxCalls       int           `default:"0" placeholder:"N" help:"Calls under way at once before more are refused; checks only beyond four times as many; 0 means 64 for each processor, and 128 at least (${default})."`
+	AuditRetention time.Duration `default:"0" placeholder:"DURATION" help:"How long audit records are kept, such as 8760h; 0 means for ever (${default})."`
+	LogLevel       string        `default:"info" enum:"debug,info,warn,error" help:"Least level that is logged, to standard error (${default})."`
+	Demo           bool          `help:"Make a demo world, unless it is there, and print what to try."`
 }
+
+// gcPercent lets the heap grow to five times of what is in use before it is collected:
+// the graph is small, and a quarter of the work of a check was collecting garbage at
+// Go's own 100. GOGC and GOMEMLIMIT say otherwise.
+const gcPercent = 400
 
 // Run serves until ctx ends. Ready is a line on out.
 func (c serveCommand) Run(ctx context.Context, out io.Writer) error {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	var dbs *stores
 	opts, err := c.options(func(unit string) *sqldb.DB { return dbs.db(unit) })
 	if err != nil {
@@ -176,6 +195,12 @@ func (c serveCommand) options(db func(unit string) *sqldb.DB) (server.Options, e
 	if err != nil {
 		return server.Options{}, err
 	}
+	if err := c.historyFlags.set(chosen); err != nil {
+		return server.Options{}, err
+	}
+	if err := c.notifyFlags.set(chosen); err != nil {
+		return server.Options{}, err
+	}
 	cat, err := catalog.Load()
 	if err != nil {
 		return server.Options{}, fmt.Errorf("role catalogue: %w", err)
@@ -190,9 +215,12 @@ func (c serveCommand) options(db func(unit string) *sqldb.DB) (server.Options, e
 		Units: chosen, Catalog: cat, Log: logger, Metrics: metrics,
 		DB: db, Migrate: len(chosen) == len(units()),
 		DataDir: c.DataDir, Listen: c.Listen, HTTP: c.HTTP, Ops: c.Ops, Pprof: c.Pprof, Version: version, Advertise: c.Advertise,
-		MaxCalls: c.MaxCalls, TLS: server.CertFiles{Cert: c.TLSCert, Key: c.TLSKey},
+		MaxCalls: c.MaxCalls, AuditRetention: c.AuditRetention, TLS: server.CertFiles{Cert: c.TLSCert, Key: c.TLSKey},
 	}
-	err = c.set(&opts)
+	err = c.splitFlags.set(&opts)
+	if err == nil {
+		opts.Sealer, err = c.sealer(c.storeFlags, chosen)
+	}
 	return opts, errors.Join(err, opts.Validate())
 }
 

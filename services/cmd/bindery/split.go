@@ -16,10 +16,10 @@ import (
 // splitFlags say where units in other processes are, and how the units know each
 // other.
 type splitFlags struct {
-	Peer           map[string]string `placeholder:"UNIT=HOST:PORT" help:"Where a unit runs that is not in this process. Once for each."`
+	Peer           map[string]string `placeholder:"UNIT=HOST:PORT" help:"Where a unit runs that is not in this process; HOST:PORT,HOST:PORT for replicas. Once for each."`
 	TLSCA          string            `name:"tls-ca" placeholder:"FILE" help:"Authorities of the certificates of peers, PEM. Without it: those of the system, and plaintext on loopback."`
 	UnitKey        string            `placeholder:"FILE" help:"Key by which peers know the units of this process, of bindery unit-key create."`
-	TrustUnit      map[string]string `placeholder:"UNIT=FILE" help:"Public key of a unit in another process that calls this one. Once for each."`
+	TrustUnit      map[string]string `placeholder:"UNIT=FILE" help:"Public key of a unit in another process that calls this one, or of metering, which sends usage. Once for each."`
 	AllowPlaintext bool              `help:"Accept plaintext from other machines, and without --tls-ca speak it to peers. For networks that nobody else is on."`
 }
 
@@ -37,7 +37,10 @@ func (f splitFlags) set(o *server.Options) error {
 	o.TrustedUnits = make(map[string]ed25519.PublicKey, len(f.TrustUnit))
 	for _, name := range slices.Sorted(maps.Keys(f.TrustUnit)) {
 		key, err := authn.ReadUnitPublicKey(f.TrustUnit[name])
-		o.TrustedUnits[name], errs = key, append(errs, known("--trust-unit", name), err)
+		if name != authn.Metering {
+			errs = append(errs, known("--trust-unit", name))
+		}
+		o.TrustedUnits[name], errs = key, append(errs, err)
 	}
 	return errors.Join(errs...)
 }

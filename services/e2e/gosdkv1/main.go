@@ -8,12 +8,14 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
 
 	ycsdk "github.com/yandex-cloud/go-sdk"
+	"github.com/yandex-cloud/go-sdk/iamkey"
 )
 
 func main() {
@@ -62,15 +64,36 @@ func (c *clients) find(ctx context.Context, req request) (call, error) {
 	return do, nil
 }
 
+// credentials are what the SDK makes of a session.
+func credentials(s session) (ycsdk.Credentials, error) {
+	switch {
+	case s.IAMToken != "":
+		return ycsdk.NewIAMTokenCredentials(s.IAMToken), nil
+	case s.AccountKey.ID != "":
+		file, err := json.Marshal(s.AccountKey)
+		if err != nil {
+			return nil, err
+		}
+		key, err := iamkey.ReadFromJSONBytes(file)
+		if err != nil {
+			return nil, err
+		}
+		return ycsdk.ServiceAccountKey(key)
+	default:
+		return ycsdk.OAuthToken(s.OAuthToken), nil
+	}
+}
+
 func (c *clients) sdk(ctx context.Context, s session) (*ycsdk.SDK, error) {
 	if sdk, ok := c.sdks[s]; ok {
 		return sdk, nil
 	}
 	conf := c.conf
-	conf.Credentials = ycsdk.OAuthToken(s.OAuthToken)
-	if s.IAMToken != "" {
-		conf.Credentials = ycsdk.NewIAMTokenCredentials(s.IAMToken)
+	creds, err := credentials(s)
+	if err != nil {
+		return nil, err
 	}
+	conf.Credentials = creds
 	sdk, err := ycsdk.Build(ctx, conf)
 	if err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"maps"
 
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -33,6 +34,14 @@ const (
 // calls are the methods that the scenario uses, as this SDK offers them. Each
 // operation stands with the exact types that the SDK demands of it.
 func calls(sdk *ycsdk.SDK) map[string]call {
+	all := treeCalls(sdk)
+	maps.Copy(all, subjectCalls(sdk))
+	maps.Copy(all, billingCalls(sdk))
+	return all
+}
+
+// treeCalls are those on organizations, clouds and folders, and what needs no more.
+func treeCalls(sdk *ycsdk.SDK) map[string]call {
 	tokens, roles := iamsdk.NewIamTokenClient(sdk), iamsdk.NewRoleClient(sdk)
 	org := orgpb.NewOrganizationServiceClient(connection{sdk, organizations})
 	cloud := rmpb.NewCloudServiceClient(connection{sdk, clouds})
@@ -44,36 +53,49 @@ func calls(sdk *ycsdk.SDK) map[string]call {
 		"token.revoke": unary(tokens.Revoke),
 		"role.get":     unary(roles.Get),
 		"role.list":    rolePages(roles),
+		"policy.list":  unary(iamsdk.NewAccessPolicyTemplateClient(sdk).List),
 		"user.get":     unary(iamsdk.NewUserAccountClient(sdk).Get),
 		"user.byLogin": unary(iamsdk.NewYandexPassportUserAccountClient(sdk).GetByLogin),
 
-		"organization.get":                  unary(org.Get),
-		"organization.list":                 list(org.List, "organizations", (*orgpb.ListOrganizationsResponse).GetOrganizations),
-		"organization.update":               long(w, org.Update, &orgpb.UpdateOrganizationMetadata{}, &orgpb.Organization{}),
-		"organization.listOperations":       list(org.ListOperations, "operations", (*orgpb.ListOrganizationOperationsResponse).GetOperations),
-		"organization.listAccessBindings":   list(org.ListAccessBindings, "accessBindings", (*access.ListAccessBindingsResponse).GetAccessBindings),
-		"organization.setAccessBindings":    long(w, org.SetAccessBindings, &access.SetAccessBindingsMetadata{}, &emptypb.Empty{}),
-		"organization.updateAccessBindings": long(w, org.UpdateAccessBindings, &access.UpdateAccessBindingsMetadata{}, &emptypb.Empty{}),
+		"organization.get":                                 unary(org.Get),
+		"organization.list":                                list(org.List, "organizations", (*orgpb.ListOrganizationsResponse).GetOrganizations),
+		"organization.update":                              long(w, org.Update, &orgpb.UpdateOrganizationMetadata{}, &orgpb.Organization{}),
+		"organization.listOperations":                      list(org.ListOperations, "operations", (*orgpb.ListOrganizationOperationsResponse).GetOperations),
+		"organization.listAccessBindings":                  list(org.ListAccessBindings, "accessBindings", (*access.ListAccessBindingsResponse).GetAccessBindings),
+		"organization.setAccessBindings":                   long(w, org.SetAccessBindings, &access.SetAccessBindingsMetadata{}, &emptypb.Empty{}),
+		"organization.updateAccessBindings":                long(w, org.UpdateAccessBindings, &access.UpdateAccessBindingsMetadata{}, &emptypb.Empty{}),
+		"organization.listAccessPolicyBindings":            unary(org.ListAccessPolicyBindings),
+		"organization.bindAccessPolicy":                    long(w, org.BindAccessPolicy, &access.BindAccessPolicyMetadata{}, &access.BindAccessPolicyResponse{}),
+		"organization.unbindAccessPolicy":                  long(w, org.UnbindAccessPolicy, &access.UnbindAccessPolicyMetadata{}, &access.UnbindAccessPolicyResponse{}),
+		"organization.updateAccessPolicyBindingParameters": long(w, org.UpdateAccessPolicyBindingParameters, &access.UpdateAccessPolicyBindingParametersMetadata{}, &access.UpdateAccessPolicyBindingParametersResponse{}),
 
-		"cloud.get":                  unary(cloud.Get),
-		"cloud.list":                 list(cloud.List, "clouds", (*rmpb.ListCloudsResponse).GetClouds),
-		"cloud.create":               long(w, cloud.Create, &rmpb.CreateCloudMetadata{}, &rmpb.Cloud{}),
-		"cloud.update":               long(w, cloud.Update, &rmpb.UpdateCloudMetadata{}, &rmpb.Cloud{}),
-		"cloud.delete":               long(w, cloud.Delete, &rmpb.DeleteCloudMetadata{}, &emptypb.Empty{}),
-		"cloud.listOperations":       list(cloud.ListOperations, "operations", (*rmpb.ListCloudOperationsResponse).GetOperations),
-		"cloud.listAccessBindings":   list(cloud.ListAccessBindings, "accessBindings", (*access.ListAccessBindingsResponse).GetAccessBindings),
-		"cloud.setAccessBindings":    long(w, cloud.SetAccessBindings, &access.SetAccessBindingsMetadata{}, &access.AccessBindingsOperationResult{}),
-		"cloud.updateAccessBindings": long(w, cloud.UpdateAccessBindings, &access.UpdateAccessBindingsMetadata{}, &access.AccessBindingsOperationResult{}),
+		"cloud.get":                                 unary(cloud.Get),
+		"cloud.list":                                list(cloud.List, "clouds", (*rmpb.ListCloudsResponse).GetClouds),
+		"cloud.create":                              long(w, cloud.Create, &rmpb.CreateCloudMetadata{}, &rmpb.Cloud{}),
+		"cloud.update":                              long(w, cloud.Update, &rmpb.UpdateCloudMetadata{}, &rmpb.Cloud{}),
+		"cloud.delete":                              long(w, cloud.Delete, &rmpb.DeleteCloudMetadata{}, &emptypb.Empty{}),
+		"cloud.listOperations":                      list(cloud.ListOperations, "operations", (*rmpb.ListCloudOperationsResponse).GetOperations),
+		"cloud.listAccessBindings":                  list(cloud.ListAccessBindings, "accessBindings", (*access.ListAccessBindingsResponse).GetAccessBindings),
+		"cloud.setAccessBindings":                   long(w, cloud.SetAccessBindings, &access.SetAccessBindingsMetadata{}, &access.AccessBindingsOperationResult{}),
+		"cloud.updateAccessBindings":                long(w, cloud.UpdateAccessBindings, &access.UpdateAccessBindingsMetadata{}, &access.AccessBindingsOperationResult{}),
+		"cloud.listAccessPolicyBindings":            unary(cloud.ListAccessPolicyBindings),
+		"cloud.bindAccessPolicy":                    long(w, cloud.BindAccessPolicy, &access.BindAccessPolicyMetadata{}, &access.BindAccessPolicyResponse{}),
+		"cloud.unbindAccessPolicy":                  long(w, cloud.UnbindAccessPolicy, &access.UnbindAccessPolicyMetadata{}, &access.UnbindAccessPolicyResponse{}),
+		"cloud.updateAccessPolicyBindingParameters": long(w, cloud.UpdateAccessPolicyBindingParameters, &access.UpdateAccessPolicyBindingParametersMetadata{}, &access.UpdateAccessPolicyBindingParametersResponse{}),
 
-		"folder.get":                  unary(folder.Get),
-		"folder.list":                 list(folder.List, "folders", (*rmpb.ListFoldersResponse).GetFolders),
-		"folder.create":               long(w, folder.Create, &rmpb.CreateFolderMetadata{}, &rmpb.Folder{}),
-		"folder.update":               long(w, folder.Update, &rmpb.UpdateFolderMetadata{}, &rmpb.Folder{}),
-		"folder.delete":               long(w, folder.Delete, &rmpb.DeleteFolderMetadata{}, &emptypb.Empty{}),
-		"folder.listOperations":       list(folder.ListOperations, "operations", (*rmpb.ListFolderOperationsResponse).GetOperations),
-		"folder.listAccessBindings":   list(folder.ListAccessBindings, "accessBindings", (*access.ListAccessBindingsResponse).GetAccessBindings),
-		"folder.setAccessBindings":    long(w, folder.SetAccessBindings, &access.SetAccessBindingsMetadata{}, &access.AccessBindingsOperationResult{}),
-		"folder.updateAccessBindings": long(w, folder.UpdateAccessBindings, &access.UpdateAccessBindingsMetadata{}, &access.AccessBindingsOperationResult{}),
+		"folder.get":                                 unary(folder.Get),
+		"folder.list":                                list(folder.List, "folders", (*rmpb.ListFoldersResponse).GetFolders),
+		"folder.create":                              long(w, folder.Create, &rmpb.CreateFolderMetadata{}, &rmpb.Folder{}),
+		"folder.update":                              long(w, folder.Update, &rmpb.UpdateFolderMetadata{}, &rmpb.Folder{}),
+		"folder.delete":                              long(w, folder.Delete, &rmpb.DeleteFolderMetadata{}, &emptypb.Empty{}),
+		"folder.listOperations":                      list(folder.ListOperations, "operations", (*rmpb.ListFolderOperationsResponse).GetOperations),
+		"folder.listAccessBindings":                  list(folder.ListAccessBindings, "accessBindings", (*access.ListAccessBindingsResponse).GetAccessBindings),
+		"folder.setAccessBindings":                   long(w, folder.SetAccessBindings, &access.SetAccessBindingsMetadata{}, &access.AccessBindingsOperationResult{}),
+		"folder.updateAccessBindings":                long(w, folder.UpdateAccessBindings, &access.UpdateAccessBindingsMetadata{}, &access.AccessBindingsOperationResult{}),
+		"folder.listAccessPolicyBindings":            unary(folder.ListAccessPolicyBindings),
+		"folder.bindAccessPolicy":                    long(w, folder.BindAccessPolicy, &access.BindAccessPolicyMetadata{}, &access.BindAccessPolicyResponse{}),
+		"folder.unbindAccessPolicy":                  long(w, folder.UnbindAccessPolicy, &access.UnbindAccessPolicyMetadata{}, &access.UnbindAccessPolicyResponse{}),
+		"folder.updateAccessPolicyBindingParameters": long(w, folder.UpdateAccessPolicyBindingParameters, &access.UpdateAccessPolicyBindingParametersMetadata{}, &access.UpdateAccessPolicyBindingParametersResponse{}),
 
 		"operation.get": unary(operation.Get),
 	}

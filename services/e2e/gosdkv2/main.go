@@ -9,6 +9,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	ycsdk "github.com/yandex-cloud/go-sdk/v2"
 	"github.com/yandex-cloud/go-sdk/v2/credentials"
 	"github.com/yandex-cloud/go-sdk/v2/pkg/endpoints"
+	"github.com/yandex-cloud/go-sdk/v2/pkg/iamkey"
 	"github.com/yandex-cloud/go-sdk/v2/pkg/options"
 )
 
@@ -60,13 +62,33 @@ func (c *clients) find(ctx context.Context, req request) (call, error) {
 	return do, nil
 }
 
+// credentialsOf are what the SDK makes of a session.
+func credentialsOf(s session) (credentials.Credentials, error) {
+	switch {
+	case s.IAMToken != "":
+		return credentials.IAMToken(s.IAMToken), nil
+	case s.AccountKey.ID != "":
+		file, err := json.Marshal(s.AccountKey)
+		if err != nil {
+			return nil, err
+		}
+		key, err := iamkey.ReadFromJSONBytes(file)
+		if err != nil {
+			return nil, err
+		}
+		return credentials.ServiceAccountKey(key)
+	default:
+		return credentials.OAuthToken(s.OAuthToken), nil
+	}
+}
+
 func (c *clients) sdk(ctx context.Context, s session) (*ycsdk.SDK, error) {
 	if sdk, ok := c.sdks[s]; ok {
 		return sdk, nil
 	}
-	var creds credentials.Credentials = credentials.OAuthToken(s.OAuthToken)
-	if s.IAMToken != "" {
-		creds = credentials.IAMToken(s.IAMToken)
+	creds, err := credentialsOf(s)
+	if err != nil {
+		return nil, err
 	}
 	sdk, err := ycsdk.Build(ctx, c.where, options.WithCredentials(creds))
 	if err != nil {

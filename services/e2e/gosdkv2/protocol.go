@@ -31,8 +31,17 @@ type request struct {
 
 // session is one credential of the SDK; exactly one field is set.
 type session struct {
-	OAuthToken string `json:"oauthToken"`
-	IAMToken   string `json:"iamToken"`
+	OAuthToken string     `json:"oauthToken"`
+	IAMToken   string     `json:"iamToken"`
+	AccountKey accountKey `json:"accountKey"`
+}
+
+// accountKey is an authorized key of a service account, with the names of the file
+// that the command line of the cloud writes.
+type accountKey struct {
+	ID               string `json:"id"`
+	ServiceAccountID string `json:"service_account_id"`
+	PrivateKey       string `json:"private_key"`
 }
 
 // answer is one line of output: what the call gave.

@@ -17,11 +17,25 @@ const { answerOfError } = require('./errors');
 
 const sessions = new Map();
 
+// The SDK has names of its own for the parts of a key.
+function configOf({ accountKey, ...credential }) {
+  if (!accountKey) {
+    return credential;
+  }
+  return {
+    serviceAccountJson: {
+      accessKeyId: accountKey.id,
+      serviceAccountId: accountKey.service_account_id,
+      privateKey: accountKey.private_key,
+    },
+  };
+}
+
 // One SDK session per credential, as one program of each user would have.
 function sessionOf(credential) {
   const key = JSON.stringify(credential);
   if (!sessions.has(key)) {
-    sessions.set(key, new Session(credential));
+    sessions.set(key, new Session(configOf(credential)));
   }
   return sessions.get(key);
 }

@@ -35,6 +35,9 @@ const (
 	Source_AUTOMATIC Source_Kind = 2
 	// Made by a policy; `id` names it.
 	Source_POLICY Source_Kind = 3
+	// Given by a unit for a reason of its own, an approved request say; `id` names the
+	// grant (GrantService).
+	Source_GRANT Source_Kind = 4
 )
 
 // Enum value maps for Source_Kind.
@@ -44,12 +47,14 @@ var (
 		1: "DIRECT",
 		2: "AUTOMATIC",
 		3: "POLICY",
+		4: "GRANT",
 	}
 	Source_Kind_value = map[string]int32{
 		"KIND_UNSPECIFIED": 0,
 		"DIRECT":           1,
 		"AUTOMATIC":        2,
 		"POLICY":           3,
+		"GRANT":            4,
 	}
 )
 
@@ -271,7 +276,7 @@ type Source struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Kind of the source.
 	Kind Source_Kind `protobuf:"varint,1,opt,name=kind,proto3,enum=bindery.access.v1.Source_Kind" json:"kind,omitempty"`
-	// Id of the policy; empty for the other kinds.
+	// Id of the policy or of the grant; empty for the other kinds.
 	Id string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
 	// End of this source; absent means no end.
 	ExpiresAt     *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
@@ -351,19 +356,20 @@ const file_bindery_access_v1_access_binding_proto_rawDesc = "" +
 	"\asubject\x18\x02 \x01(\v2\x1a.bindery.access.v1.SubjectB\x06\xbaH\x03\xc8\x01\x01R\asubject\x123\n" +
 	"\asources\x18\x03 \x03(\v2\x19.bindery.access.v1.SourceR\asources\x129\n" +
 	"\n" +
-	"expires_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"\xcc\x01\n" +
+	"expires_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"\xd7\x01\n" +
 	"\x06Source\x122\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1e.bindery.access.v1.Source.KindR\x04kind\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x129\n" +
 	"\n" +
-	"expires_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"C\n" +
+	"expires_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"N\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\n" +
 	"\n" +
 	"\x06DIRECT\x10\x01\x12\r\n" +
 	"\tAUTOMATIC\x10\x02\x12\n" +
 	"\n" +
-	"\x06POLICY\x10\x03BHZFgithub.com/bindery-iam/bindery/proto/gen/go/bindery/access/v1;accessv1b\x06proto3"
+	"\x06POLICY\x10\x03\x12\t\n" +
+	"\x05GRANT\x10\x04BHZFgithub.com/bindery-iam/bindery/proto/gen/go/bindery/access/v1;accessv1b\x06proto3"
 
 var (
 	file_bindery_access_v1_access_binding_proto_rawDescOnce sync.Once

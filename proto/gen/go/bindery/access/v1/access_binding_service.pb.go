@@ -35,9 +35,12 @@ type ListAccessBindingsRequest struct {
 	// At most this many bindings; 0 means 100.
 	PageSize int64 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// Token of the page, from the answer before.
-	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Leaves out pairs that grant policies alone give: those that neither Set nor Update
+	// can take away. The public API lists so.
+	ChangeableOnly bool `protobuf:"varint,4,opt,name=changeable_only,json=changeableOnly,proto3" json:"changeable_only,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *ListAccessBindingsRequest) Reset() {
@@ -89,6 +92,13 @@ func (x *ListAccessBindingsRequest) GetPageToken() string {
 		return x.PageToken
 	}
 	return ""
+}
+
+func (x *ListAccessBindingsRequest) GetChangeableOnly() bool {
+	if x != nil {
+		return x.ChangeableOnly
+	}
+	return false
 }
 
 // Answer of ListAccessBindings.
@@ -316,13 +326,14 @@ var File_bindery_access_v1_access_binding_service_proto protoreflect.FileDescrip
 
 const file_bindery_access_v1_access_binding_service_proto_rawDesc = "" +
 	"\n" +
-	".bindery/access/v1/access_binding_service.proto\x12\x11bindery.access.v1\x1a&bindery/access/v1/access_binding.proto\x1a\x1bbindery/authz/v1/rule.proto\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a yandex/cloud/access/access.proto\x1a yandex/cloud/api/operation.proto\x1a&yandex/cloud/operation/operation.proto\"\xae\x01\n" +
+	".bindery/access/v1/access_binding_service.proto\x12\x11bindery.access.v1\x1a&bindery/access/v1/access_binding.proto\x1a\x1bbindery/authz/v1/rule.proto\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a yandex/cloud/access/access.proto\x1a yandex/cloud/api/operation.proto\x1a&yandex/cloud/operation/operation.proto\"\xd7\x01\n" +
 	"\x19ListAccessBindingsRequest\x12?\n" +
 	"\bresource\x18\x01 \x01(\v2\x1b.bindery.access.v1.ResourceB\x06\xbaH\x03\xc8\x01\x01R\bresource\x12'\n" +
 	"\tpage_size\x18\x02 \x01(\x03B\n" +
 	"\xbaH\a\"\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
 	"\n" +
-	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xd0\x0fR\tpageToken\"\x8f\x01\n" +
+	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xd0\x0fR\tpageToken\x12'\n" +
+	"\x0fchangeable_only\x18\x04 \x01(\bR\x0echangeableOnly\"\x8f\x01\n" +
 	"\x1aListAccessBindingsResponse\x12I\n" +
 	"\x0faccess_bindings\x18\x01 \x03(\v2 .bindery.access.v1.AccessBindingR\x0eaccessBindings\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xb1\x01\n" +

@@ -36,12 +36,14 @@ type AccessBindingServiceClient interface {
 	// Lists the bindings set on the resource itself, not the inherited ones
 	// (AB-7), in the order in which their pairs came into force, oldest first.
 	ListAccessBindings(ctx context.Context, in *ListAccessBindingsRequest, opts ...grpc.CallOption) (*ListAccessBindingsResponse, error)
-	// Replaces the direct bindings of the resource (AB-2). The operation is done
+	// Replaces the direct bindings of the resource (AB-2). What a grant policy gives
+	// stays, and the description of the operation says so (SC-20). The operation is done
 	// when the change is in force everywhere.
 	SetAccessBindings(ctx context.Context, in *SetAccessBindingsRequest, opts ...grpc.CallOption) (*operation.Operation, error)
 	// Adds and removes bindings of the resource, all or none (AB-3, AB-6). What is
 	// added is direct; what is removed loses its direct and its automatic source, so
-	// that an owner can remove the creator too (AS-7), but not what a policy gives.
+	// that an owner can remove the creator too (AS-7), but not what a grant policy gives,
+	// which the description of the operation says (SC-20).
 	UpdateAccessBindings(ctx context.Context, in *UpdateAccessBindingsRequest, opts ...grpc.CallOption) (*operation.Operation, error)
 }
 
@@ -94,12 +96,14 @@ type AccessBindingServiceServer interface {
 	// Lists the bindings set on the resource itself, not the inherited ones
 	// (AB-7), in the order in which their pairs came into force, oldest first.
 	ListAccessBindings(context.Context, *ListAccessBindingsRequest) (*ListAccessBindingsResponse, error)
-	// Replaces the direct bindings of the resource (AB-2). The operation is done
+	// Replaces the direct bindings of the resource (AB-2). What a grant policy gives
+	// stays, and the description of the operation says so (SC-20). The operation is done
 	// when the change is in force everywhere.
 	SetAccessBindings(context.Context, *SetAccessBindingsRequest) (*operation.Operation, error)
 	// Adds and removes bindings of the resource, all or none (AB-3, AB-6). What is
 	// added is direct; what is removed loses its direct and its automatic source, so
-	// that an owner can remove the creator too (AS-7), but not what a policy gives.
+	// that an owner can remove the creator too (AS-7), but not what a grant policy gives,
+	// which the description of the operation says (SC-20).
 	UpdateAccessBindings(context.Context, *UpdateAccessBindingsRequest) (*operation.Operation, error)
 	mustEmbedUnimplementedAccessBindingServiceServer()
 }

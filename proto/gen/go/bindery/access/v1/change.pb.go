@@ -38,7 +38,17 @@ type Change struct {
 	//	*Change_SubjectChanged
 	//	*Change_MemberChanged
 	//	*Change_TokenRevoked
-	Fact          isChange_Fact `protobuf_oneof:"fact"`
+	//	*Change_GroupChanged
+	//	*Change_PolicyBound
+	//	*Change_PolicyUnbound
+	//	*Change_GrantEnded
+	//	*Change_GrantPolicyChanged
+	//	*Change_GrantPolicyRemoved
+	//	*Change_PayerSet
+	//	*Change_PayerStopped
+	Fact isChange_Fact `protobuf_oneof:"fact"`
+	// Who made the write; absent when the platform did it by itself.
+	Author        *Subject `protobuf:"bytes,20,opt,name=author,proto3" json:"author,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -134,6 +144,85 @@ func (x *Change) GetTokenRevoked() *TokenRevoked {
 	return nil
 }
 
+func (x *Change) GetGroupChanged() *GroupChanged {
+	if x != nil {
+		if x, ok := x.Fact.(*Change_GroupChanged); ok {
+			return x.GroupChanged
+		}
+	}
+	return nil
+}
+
+func (x *Change) GetPolicyBound() *PolicyBound {
+	if x != nil {
+		if x, ok := x.Fact.(*Change_PolicyBound); ok {
+			return x.PolicyBound
+		}
+	}
+	return nil
+}
+
+func (x *Change) GetPolicyUnbound() *PolicyUnbound {
+	if x != nil {
+		if x, ok := x.Fact.(*Change_PolicyUnbound); ok {
+			return x.PolicyUnbound
+		}
+	}
+	return nil
+}
+
+func (x *Change) GetGrantEnded() *GrantEnded {
+	if x != nil {
+		if x, ok := x.Fact.(*Change_GrantEnded); ok {
+			return x.GrantEnded
+		}
+	}
+	return nil
+}
+
+func (x *Change) GetGrantPolicyChanged() *GrantPolicyChanged {
+	if x != nil {
+		if x, ok := x.Fact.(*Change_GrantPolicyChanged); ok {
+			return x.GrantPolicyChanged
+		}
+	}
+	return nil
+}
+
+func (x *Change) GetGrantPolicyRemoved() *GrantPolicyRemoved {
+	if x != nil {
+		if x, ok := x.Fact.(*Change_GrantPolicyRemoved); ok {
+			return x.GrantPolicyRemoved
+		}
+	}
+	return nil
+}
+
+func (x *Change) GetPayerSet() *PayerSet {
+	if x != nil {
+		if x, ok := x.Fact.(*Change_PayerSet); ok {
+			return x.PayerSet
+		}
+	}
+	return nil
+}
+
+func (x *Change) GetPayerStopped() *PayerStopped {
+	if x != nil {
+		if x, ok := x.Fact.(*Change_PayerStopped); ok {
+			return x.PayerStopped
+		}
+	}
+	return nil
+}
+
+func (x *Change) GetAuthor() *Subject {
+	if x != nil {
+		return x.Author
+	}
+	return nil
+}
+
 type isChange_Fact interface {
 	isChange_Fact()
 }
@@ -144,7 +233,7 @@ type Change_ResourcePlaced struct {
 }
 
 type Change_ResourceRemoved struct {
-	// A resource is gone, with its bindings and members. Of a removed subtree each
+	// A resource is gone, with its bindings, members and policies. Of a removed subtree each
 	// resource has its entry, children first.
 	ResourceRemoved *ResourceRemoved `protobuf:"bytes,2,opt,name=resource_removed,json=resourceRemoved,proto3,oneof"`
 }
@@ -165,8 +254,51 @@ type Change_MemberChanged struct {
 }
 
 type Change_TokenRevoked struct {
-	// A token is void.
+	// A token is void, or all tokens of a login session.
 	TokenRevoked *TokenRevoked `protobuf:"bytes,6,opt,name=token_revoked,json=tokenRevoked,proto3,oneof"`
+}
+
+type Change_GroupChanged struct {
+	// What a group is called. It decides nothing: the group itself is the resource
+	// and the subject of the entries beside this one.
+	GroupChanged *GroupChanged `protobuf:"bytes,7,opt,name=group_changed,json=groupChanged,proto3,oneof"`
+}
+
+type Change_PolicyBound struct {
+	// An access policy is bound to a resource.
+	PolicyBound *PolicyBound `protobuf:"bytes,8,opt,name=policy_bound,json=policyBound,proto3,oneof"`
+}
+
+type Change_PolicyUnbound struct {
+	// An access policy is bound no longer.
+	PolicyUnbound *PolicyUnbound `protobuf:"bytes,9,opt,name=policy_unbound,json=policyUnbound,proto3,oneof"`
+}
+
+type Change_GrantEnded struct {
+	// A grant of a unit gives nothing any more. It decides nothing: what it gave is
+	// taken by the entry beside this one.
+	GrantEnded *GrantEnded `protobuf:"bytes,10,opt,name=grant_ended,json=grantEnded,proto3,oneof"`
+}
+
+type Change_GrantPolicyChanged struct {
+	// A grant policy as it is. It decides nothing: what it gives are the bindings of
+	// the entries beside this one.
+	GrantPolicyChanged *GrantPolicyChanged `protobuf:"bytes,11,opt,name=grant_policy_changed,json=grantPolicyChanged,proto3,oneof"`
+}
+
+type Change_GrantPolicyRemoved struct {
+	// A grant policy is gone.
+	GrantPolicyRemoved *GrantPolicyRemoved `protobuf:"bytes,12,opt,name=grant_policy_removed,json=grantPolicyRemoved,proto3,oneof"`
+}
+
+type Change_PayerSet struct {
+	// Who pays for a resource.
+	PayerSet *PayerSet `protobuf:"bytes,21,opt,name=payer_set,json=payerSet,proto3,oneof"`
+}
+
+type Change_PayerStopped struct {
+	// A payer is stopped, or no longer.
+	PayerStopped *PayerStopped `protobuf:"bytes,22,opt,name=payer_stopped,json=payerStopped,proto3,oneof"`
 }
 
 func (*Change_ResourcePlaced) isChange_Fact() {}
@@ -181,13 +313,31 @@ func (*Change_MemberChanged) isChange_Fact() {}
 
 func (*Change_TokenRevoked) isChange_Fact() {}
 
+func (*Change_GroupChanged) isChange_Fact() {}
+
+func (*Change_PolicyBound) isChange_Fact() {}
+
+func (*Change_PolicyUnbound) isChange_Fact() {}
+
+func (*Change_GrantEnded) isChange_Fact() {}
+
+func (*Change_GrantPolicyChanged) isChange_Fact() {}
+
+func (*Change_GrantPolicyRemoved) isChange_Fact() {}
+
+func (*Change_PayerSet) isChange_Fact() {}
+
+func (*Change_PayerStopped) isChange_Fact() {}
+
 // ResourcePlaced says where a resource stands.
 type ResourcePlaced struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The resource.
 	Resource *Resource `protobuf:"bytes,1,opt,name=resource,proto3" json:"resource,omitempty"`
 	// Its parent; absent for the root of a tree.
-	Parent        *Resource `protobuf:"bytes,2,opt,name=parent,proto3" json:"parent,omitempty"`
+	Parent *Resource `protobuf:"bytes,2,opt,name=parent,proto3" json:"parent,omitempty"`
+	// Where it stood before, if it was moved.
+	MovedFrom     *Resource `protobuf:"bytes,3,opt,name=moved_from,json=movedFrom,proto3" json:"moved_from,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -232,6 +382,13 @@ func (x *ResourcePlaced) GetResource() *Resource {
 func (x *ResourcePlaced) GetParent() *Resource {
 	if x != nil {
 		return x.Parent
+	}
+	return nil
+}
+
+func (x *ResourcePlaced) GetMovedFrom() *Resource {
+	if x != nil {
+		return x.MovedFrom
 	}
 	return nil
 }
@@ -343,7 +500,11 @@ type SubjectChanged struct {
 	// The subject.
 	Subject *Subject `protobuf:"bytes,1,opt,name=subject,proto3" json:"subject,omitempty"`
 	// Its state.
-	State         SetSubjectRequest_State `protobuf:"varint,2,opt,name=state,proto3,enum=bindery.access.v1.SetSubjectRequest_State" json:"state,omitempty"`
+	State SetSubjectRequest_State `protobuf:"varint,2,opt,name=state,proto3,enum=bindery.access.v1.SetSubjectRequest_State" json:"state,omitempty"`
+	// When it ends to act; absent for never.
+	ExpiresAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	// Which change of its owner this was; 0 when the owner does not count.
+	Version       int64 `protobuf:"varint,4,opt,name=version,proto3" json:"version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -390,6 +551,20 @@ func (x *SubjectChanged) GetState() SetSubjectRequest_State {
 		return x.State
 	}
 	return SetSubjectRequest_STATE_UNSPECIFIED
+}
+
+func (x *SubjectChanged) GetExpiresAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return nil
+}
+
+func (x *SubjectChanged) GetVersion() int64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
 }
 
 // MemberChanged is one membership.
@@ -456,12 +631,12 @@ func (x *MemberChanged) GetMember() bool {
 	return false
 }
 
-// TokenRevoked is one token made void.
+// TokenRevoked is one token made void, or one login session (TK-5).
 type TokenRevoked struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Id of the token, 16 bytes.
+	// Id of the token or of the session, 16 bytes.
 	TokenId []byte `protobuf:"bytes,1,opt,name=token_id,json=tokenId,proto3" json:"token_id,omitempty"`
-	// Its end; after it the fact may be forgotten.
+	// Its end, for a session that of its last token; after it the fact may be forgotten.
 	ExpiresAt     *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -511,30 +686,544 @@ func (x *TokenRevoked) GetExpiresAt() *timestamppb.Timestamp {
 	return nil
 }
 
+// GroupChanged is the description of a group, as a whole. The group ends with its
+// resource.
+type GroupChanged struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the group.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The organization that it belongs to, for good.
+	OrganizationId string `protobuf:"bytes,2,opt,name=organization_id,json=organizationId,proto3" json:"organization_id,omitempty"`
+	// When it was made.
+	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	// Its name, unique in the organization (NM-3).
+	Name string `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
+	// Its description.
+	Description string `protobuf:"bytes,5,opt,name=description,proto3" json:"description,omitempty"`
+	// The federation or user pool that an external group comes from; empty for a
+	// basic group (GR-4).
+	SubjectContainerId string `protobuf:"bytes,6,opt,name=subject_container_id,json=subjectContainerId,proto3" json:"subject_container_id,omitempty"`
+	// Its id there; empty for a basic group.
+	ExternalId string `protobuf:"bytes,7,opt,name=external_id,json=externalId,proto3" json:"external_id,omitempty"`
+	// Its labels.
+	Labels        map[string]string `protobuf:"bytes,8,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GroupChanged) Reset() {
+	*x = GroupChanged{}
+	mi := &file_bindery_access_v1_change_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupChanged) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupChanged) ProtoMessage() {}
+
+func (x *GroupChanged) ProtoReflect() protoreflect.Message {
+	mi := &file_bindery_access_v1_change_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupChanged.ProtoReflect.Descriptor instead.
+func (*GroupChanged) Descriptor() ([]byte, []int) {
+	return file_bindery_access_v1_change_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *GroupChanged) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *GroupChanged) GetOrganizationId() string {
+	if x != nil {
+		return x.OrganizationId
+	}
+	return ""
+}
+
+func (x *GroupChanged) GetCreatedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreatedAt
+	}
+	return nil
+}
+
+func (x *GroupChanged) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *GroupChanged) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+func (x *GroupChanged) GetSubjectContainerId() string {
+	if x != nil {
+		return x.SubjectContainerId
+	}
+	return ""
+}
+
+func (x *GroupChanged) GetExternalId() string {
+	if x != nil {
+		return x.ExternalId
+	}
+	return ""
+}
+
+func (x *GroupChanged) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+// PolicyBound is an access policy on a resource (AP-3).
+type PolicyBound struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The resource.
+	Resource *Resource `protobuf:"bytes,1,opt,name=resource,proto3" json:"resource,omitempty"`
+	// Id of the template, of which a resource has at most one binding.
+	TemplateId string `protobuf:"bytes,2,opt,name=template_id,json=templateId,proto3" json:"template_id,omitempty"`
+	// The parameters of the binding, all of them.
+	Parameters    map[string]string `protobuf:"bytes,3,rep,name=parameters,proto3" json:"parameters,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PolicyBound) Reset() {
+	*x = PolicyBound{}
+	mi := &file_bindery_access_v1_change_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PolicyBound) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PolicyBound) ProtoMessage() {}
+
+func (x *PolicyBound) ProtoReflect() protoreflect.Message {
+	mi := &file_bindery_access_v1_change_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PolicyBound.ProtoReflect.Descriptor instead.
+func (*PolicyBound) Descriptor() ([]byte, []int) {
+	return file_bindery_access_v1_change_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *PolicyBound) GetResource() *Resource {
+	if x != nil {
+		return x.Resource
+	}
+	return nil
+}
+
+func (x *PolicyBound) GetTemplateId() string {
+	if x != nil {
+		return x.TemplateId
+	}
+	return ""
+}
+
+func (x *PolicyBound) GetParameters() map[string]string {
+	if x != nil {
+		return x.Parameters
+	}
+	return nil
+}
+
+// PolicyUnbound says that an access policy is bound no longer.
+type PolicyUnbound struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The resource.
+	Resource *Resource `protobuf:"bytes,1,opt,name=resource,proto3" json:"resource,omitempty"`
+	// Id of the template.
+	TemplateId    string `protobuf:"bytes,2,opt,name=template_id,json=templateId,proto3" json:"template_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PolicyUnbound) Reset() {
+	*x = PolicyUnbound{}
+	mi := &file_bindery_access_v1_change_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PolicyUnbound) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PolicyUnbound) ProtoMessage() {}
+
+func (x *PolicyUnbound) ProtoReflect() protoreflect.Message {
+	mi := &file_bindery_access_v1_change_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PolicyUnbound.ProtoReflect.Descriptor instead.
+func (*PolicyUnbound) Descriptor() ([]byte, []int) {
+	return file_bindery_access_v1_change_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *PolicyUnbound) GetResource() *Resource {
+	if x != nil {
+		return x.Resource
+	}
+	return nil
+}
+
+func (x *PolicyUnbound) GetTemplateId() string {
+	if x != nil {
+		return x.TemplateId
+	}
+	return ""
+}
+
+// GrantEnded says that the id of a grant is used up.
+type GrantEnded struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the grant.
+	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GrantEnded) Reset() {
+	*x = GrantEnded{}
+	mi := &file_bindery_access_v1_change_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GrantEnded) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GrantEnded) ProtoMessage() {}
+
+func (x *GrantEnded) ProtoReflect() protoreflect.Message {
+	mi := &file_bindery_access_v1_change_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GrantEnded.ProtoReflect.Descriptor instead.
+func (*GrantEnded) Descriptor() ([]byte, []int) {
+	return file_bindery_access_v1_change_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *GrantEnded) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// GrantPolicyChanged is a grant policy, as a whole. It loses its principal and the
+// clouds and folders of its rules with their own entries (SC-16).
+type GrantPolicyChanged struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The policy.
+	Policy        *GrantPolicy `protobuf:"bytes,1,opt,name=policy,proto3" json:"policy,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GrantPolicyChanged) Reset() {
+	*x = GrantPolicyChanged{}
+	mi := &file_bindery_access_v1_change_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GrantPolicyChanged) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GrantPolicyChanged) ProtoMessage() {}
+
+func (x *GrantPolicyChanged) ProtoReflect() protoreflect.Message {
+	mi := &file_bindery_access_v1_change_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GrantPolicyChanged.ProtoReflect.Descriptor instead.
+func (*GrantPolicyChanged) Descriptor() ([]byte, []int) {
+	return file_bindery_access_v1_change_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *GrantPolicyChanged) GetPolicy() *GrantPolicy {
+	if x != nil {
+		return x.Policy
+	}
+	return nil
+}
+
+// GrantPolicyRemoved says that a grant policy is gone.
+type GrantPolicyRemoved struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the policy.
+	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GrantPolicyRemoved) Reset() {
+	*x = GrantPolicyRemoved{}
+	mi := &file_bindery_access_v1_change_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GrantPolicyRemoved) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GrantPolicyRemoved) ProtoMessage() {}
+
+func (x *GrantPolicyRemoved) ProtoReflect() protoreflect.Message {
+	mi := &file_bindery_access_v1_change_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GrantPolicyRemoved.ProtoReflect.Descriptor instead.
+func (*GrantPolicyRemoved) Descriptor() ([]byte, []int) {
+	return file_bindery_access_v1_change_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *GrantPolicyRemoved) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// PayerSet says who pays for a resource (BI-1).
+type PayerSet struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The resource, a cloud.
+	Resource *Resource `protobuf:"bytes,1,opt,name=resource,proto3" json:"resource,omitempty"`
+	// Who pays, a billing account; absent for nobody.
+	Payer *Resource `protobuf:"bytes,2,opt,name=payer,proto3" json:"payer,omitempty"`
+	// Which change of the payer this was.
+	Version       int64 `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PayerSet) Reset() {
+	*x = PayerSet{}
+	mi := &file_bindery_access_v1_change_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PayerSet) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PayerSet) ProtoMessage() {}
+
+func (x *PayerSet) ProtoReflect() protoreflect.Message {
+	mi := &file_bindery_access_v1_change_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PayerSet.ProtoReflect.Descriptor instead.
+func (*PayerSet) Descriptor() ([]byte, []int) {
+	return file_bindery_access_v1_change_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *PayerSet) GetResource() *Resource {
+	if x != nil {
+		return x.Resource
+	}
+	return nil
+}
+
+func (x *PayerSet) GetPayer() *Resource {
+	if x != nil {
+		return x.Payer
+	}
+	return nil
+}
+
+func (x *PayerSet) GetVersion() int64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+// PayerStopped says whether a payer is stopped. While it is, what uses resources is
+// denied on all that it pays for (PT-30).
+type PayerStopped struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The payer, a billing account.
+	Payer *Resource `protobuf:"bytes,1,opt,name=payer,proto3" json:"payer,omitempty"`
+	// Whether it is stopped.
+	Stopped bool `protobuf:"varint,2,opt,name=stopped,proto3" json:"stopped,omitempty"`
+	// Which change of that this was.
+	Version       int64 `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PayerStopped) Reset() {
+	*x = PayerStopped{}
+	mi := &file_bindery_access_v1_change_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PayerStopped) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PayerStopped) ProtoMessage() {}
+
+func (x *PayerStopped) ProtoReflect() protoreflect.Message {
+	mi := &file_bindery_access_v1_change_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PayerStopped.ProtoReflect.Descriptor instead.
+func (*PayerStopped) Descriptor() ([]byte, []int) {
+	return file_bindery_access_v1_change_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *PayerStopped) GetPayer() *Resource {
+	if x != nil {
+		return x.Payer
+	}
+	return nil
+}
+
+func (x *PayerStopped) GetStopped() bool {
+	if x != nil {
+		return x.Stopped
+	}
+	return false
+}
+
+func (x *PayerStopped) GetVersion() int64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
 var File_bindery_access_v1_change_proto protoreflect.FileDescriptor
 
 const file_bindery_access_v1_change_proto_rawDesc = "" +
 	"\n" +
-	"\x1ebindery/access/v1/change.proto\x12\x11bindery.access.v1\x1a&bindery/access/v1/access_binding.proto\x1a'bindery/access/v1/subject_service.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xde\x03\n" +
+	"\x1ebindery/access/v1/change.proto\x12\x11bindery.access.v1\x1a&bindery/access/v1/access_binding.proto\x1a$bindery/access/v1/grant_policy.proto\x1a'bindery/access/v1/subject_service.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe6\b\n" +
 	"\x06Change\x12L\n" +
 	"\x0fresource_placed\x18\x01 \x01(\v2!.bindery.access.v1.ResourcePlacedH\x00R\x0eresourcePlaced\x12O\n" +
 	"\x10resource_removed\x18\x02 \x01(\v2\".bindery.access.v1.ResourceRemovedH\x00R\x0fresourceRemoved\x12L\n" +
 	"\x0fbinding_changed\x18\x03 \x01(\v2!.bindery.access.v1.BindingChangedH\x00R\x0ebindingChanged\x12L\n" +
 	"\x0fsubject_changed\x18\x04 \x01(\v2!.bindery.access.v1.SubjectChangedH\x00R\x0esubjectChanged\x12I\n" +
 	"\x0emember_changed\x18\x05 \x01(\v2 .bindery.access.v1.MemberChangedH\x00R\rmemberChanged\x12F\n" +
-	"\rtoken_revoked\x18\x06 \x01(\v2\x1f.bindery.access.v1.TokenRevokedH\x00R\ftokenRevokedB\x06\n" +
-	"\x04fact\"~\n" +
+	"\rtoken_revoked\x18\x06 \x01(\v2\x1f.bindery.access.v1.TokenRevokedH\x00R\ftokenRevoked\x12F\n" +
+	"\rgroup_changed\x18\a \x01(\v2\x1f.bindery.access.v1.GroupChangedH\x00R\fgroupChanged\x12C\n" +
+	"\fpolicy_bound\x18\b \x01(\v2\x1e.bindery.access.v1.PolicyBoundH\x00R\vpolicyBound\x12I\n" +
+	"\x0epolicy_unbound\x18\t \x01(\v2 .bindery.access.v1.PolicyUnboundH\x00R\rpolicyUnbound\x12@\n" +
+	"\vgrant_ended\x18\n" +
+	" \x01(\v2\x1d.bindery.access.v1.GrantEndedH\x00R\n" +
+	"grantEnded\x12Y\n" +
+	"\x14grant_policy_changed\x18\v \x01(\v2%.bindery.access.v1.GrantPolicyChangedH\x00R\x12grantPolicyChanged\x12Y\n" +
+	"\x14grant_policy_removed\x18\f \x01(\v2%.bindery.access.v1.GrantPolicyRemovedH\x00R\x12grantPolicyRemoved\x12:\n" +
+	"\tpayer_set\x18\x15 \x01(\v2\x1b.bindery.access.v1.PayerSetH\x00R\bpayerSet\x12F\n" +
+	"\rpayer_stopped\x18\x16 \x01(\v2\x1f.bindery.access.v1.PayerStoppedH\x00R\fpayerStopped\x122\n" +
+	"\x06author\x18\x14 \x01(\v2\x1a.bindery.access.v1.SubjectR\x06authorB\x06\n" +
+	"\x04fact\"\xba\x01\n" +
 	"\x0eResourcePlaced\x127\n" +
 	"\bresource\x18\x01 \x01(\v2\x1b.bindery.access.v1.ResourceR\bresource\x123\n" +
-	"\x06parent\x18\x02 \x01(\v2\x1b.bindery.access.v1.ResourceR\x06parent\"J\n" +
+	"\x06parent\x18\x02 \x01(\v2\x1b.bindery.access.v1.ResourceR\x06parent\x12:\n" +
+	"\n" +
+	"moved_from\x18\x03 \x01(\v2\x1b.bindery.access.v1.ResourceR\tmovedFrom\"J\n" +
 	"\x0fResourceRemoved\x127\n" +
 	"\bresource\x18\x01 \x01(\v2\x1b.bindery.access.v1.ResourceR\bresource\"\x85\x01\n" +
 	"\x0eBindingChanged\x127\n" +
 	"\bresource\x18\x01 \x01(\v2\x1b.bindery.access.v1.ResourceR\bresource\x12:\n" +
-	"\abinding\x18\x02 \x01(\v2 .bindery.access.v1.AccessBindingR\abinding\"\x88\x01\n" +
+	"\abinding\x18\x02 \x01(\v2 .bindery.access.v1.AccessBindingR\abinding\"\xdd\x01\n" +
 	"\x0eSubjectChanged\x124\n" +
 	"\asubject\x18\x01 \x01(\v2\x1a.bindery.access.v1.SubjectR\asubject\x12@\n" +
-	"\x05state\x18\x02 \x01(\x0e2*.bindery.access.v1.SetSubjectRequest.StateR\x05state\"\x98\x01\n" +
+	"\x05state\x18\x02 \x01(\x0e2*.bindery.access.v1.SetSubjectRequest.StateR\x05state\x129\n" +
+	"\n" +
+	"expires_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12\x18\n" +
+	"\aversion\x18\x04 \x01(\x03R\aversion\"\x98\x01\n" +
 	"\rMemberChanged\x129\n" +
 	"\tcontainer\x18\x01 \x01(\v2\x1b.bindery.access.v1.ResourceR\tcontainer\x124\n" +
 	"\asubject\x18\x02 \x01(\v2\x1a.bindery.access.v1.SubjectR\asubject\x12\x16\n" +
@@ -542,7 +1231,50 @@ const file_bindery_access_v1_change_proto_rawDesc = "" +
 	"\fTokenRevoked\x12\x19\n" +
 	"\btoken_id\x18\x01 \x01(\fR\atokenId\x129\n" +
 	"\n" +
-	"expires_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAtBHZFgithub.com/bindery-iam/bindery/proto/gen/go/bindery/access/v1;accessv1b\x06proto3"
+	"expires_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"\x8b\x03\n" +
+	"\fGroupChanged\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12'\n" +
+	"\x0forganization_id\x18\x02 \x01(\tR\x0eorganizationId\x129\n" +
+	"\n" +
+	"created_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x12\x12\n" +
+	"\x04name\x18\x04 \x01(\tR\x04name\x12 \n" +
+	"\vdescription\x18\x05 \x01(\tR\vdescription\x120\n" +
+	"\x14subject_container_id\x18\x06 \x01(\tR\x12subjectContainerId\x12\x1f\n" +
+	"\vexternal_id\x18\a \x01(\tR\n" +
+	"externalId\x12C\n" +
+	"\x06labels\x18\b \x03(\v2+.bindery.access.v1.GroupChanged.LabelsEntryR\x06labels\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xf6\x01\n" +
+	"\vPolicyBound\x127\n" +
+	"\bresource\x18\x01 \x01(\v2\x1b.bindery.access.v1.ResourceR\bresource\x12\x1f\n" +
+	"\vtemplate_id\x18\x02 \x01(\tR\n" +
+	"templateId\x12N\n" +
+	"\n" +
+	"parameters\x18\x03 \x03(\v2..bindery.access.v1.PolicyBound.ParametersEntryR\n" +
+	"parameters\x1a=\n" +
+	"\x0fParametersEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"i\n" +
+	"\rPolicyUnbound\x127\n" +
+	"\bresource\x18\x01 \x01(\v2\x1b.bindery.access.v1.ResourceR\bresource\x12\x1f\n" +
+	"\vtemplate_id\x18\x02 \x01(\tR\n" +
+	"templateId\"\x1c\n" +
+	"\n" +
+	"GrantEnded\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"L\n" +
+	"\x12GrantPolicyChanged\x126\n" +
+	"\x06policy\x18\x01 \x01(\v2\x1e.bindery.access.v1.GrantPolicyR\x06policy\"$\n" +
+	"\x12GrantPolicyRemoved\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"\x90\x01\n" +
+	"\bPayerSet\x127\n" +
+	"\bresource\x18\x01 \x01(\v2\x1b.bindery.access.v1.ResourceR\bresource\x121\n" +
+	"\x05payer\x18\x02 \x01(\v2\x1b.bindery.access.v1.ResourceR\x05payer\x12\x18\n" +
+	"\aversion\x18\x03 \x01(\x03R\aversion\"u\n" +
+	"\fPayerStopped\x121\n" +
+	"\x05payer\x18\x01 \x01(\v2\x1b.bindery.access.v1.ResourceR\x05payer\x12\x18\n" +
+	"\astopped\x18\x02 \x01(\bR\astopped\x12\x18\n" +
+	"\aversion\x18\x03 \x01(\x03R\aversionBHZFgithub.com/bindery-iam/bindery/proto/gen/go/bindery/access/v1;accessv1b\x06proto3"
 
 var (
 	file_bindery_access_v1_change_proto_rawDescOnce sync.Once
@@ -556,7 +1288,7 @@ func file_bindery_access_v1_change_proto_rawDescGZIP() []byte {
 	return file_bindery_access_v1_change_proto_rawDescData
 }
 
-var file_bindery_access_v1_change_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_bindery_access_v1_change_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_bindery_access_v1_change_proto_goTypes = []any{
 	(*Change)(nil),                // 0: bindery.access.v1.Change
 	(*ResourcePlaced)(nil),        // 1: bindery.access.v1.ResourcePlaced
@@ -565,11 +1297,22 @@ var file_bindery_access_v1_change_proto_goTypes = []any{
 	(*SubjectChanged)(nil),        // 4: bindery.access.v1.SubjectChanged
 	(*MemberChanged)(nil),         // 5: bindery.access.v1.MemberChanged
 	(*TokenRevoked)(nil),          // 6: bindery.access.v1.TokenRevoked
-	(*Resource)(nil),              // 7: bindery.access.v1.Resource
-	(*AccessBinding)(nil),         // 8: bindery.access.v1.AccessBinding
-	(*Subject)(nil),               // 9: bindery.access.v1.Subject
-	(SetSubjectRequest_State)(0),  // 10: bindery.access.v1.SetSubjectRequest.State
-	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
+	(*GroupChanged)(nil),          // 7: bindery.access.v1.GroupChanged
+	(*PolicyBound)(nil),           // 8: bindery.access.v1.PolicyBound
+	(*PolicyUnbound)(nil),         // 9: bindery.access.v1.PolicyUnbound
+	(*GrantEnded)(nil),            // 10: bindery.access.v1.GrantEnded
+	(*GrantPolicyChanged)(nil),    // 11: bindery.access.v1.GrantPolicyChanged
+	(*GrantPolicyRemoved)(nil),    // 12: bindery.access.v1.GrantPolicyRemoved
+	(*PayerSet)(nil),              // 13: bindery.access.v1.PayerSet
+	(*PayerStopped)(nil),          // 14: bindery.access.v1.PayerStopped
+	nil,                           // 15: bindery.access.v1.GroupChanged.LabelsEntry
+	nil,                           // 16: bindery.access.v1.PolicyBound.ParametersEntry
+	(*Subject)(nil),               // 17: bindery.access.v1.Subject
+	(*Resource)(nil),              // 18: bindery.access.v1.Resource
+	(*AccessBinding)(nil),         // 19: bindery.access.v1.AccessBinding
+	(SetSubjectRequest_State)(0),  // 20: bindery.access.v1.SetSubjectRequest.State
+	(*timestamppb.Timestamp)(nil), // 21: google.protobuf.Timestamp
+	(*GrantPolicy)(nil),           // 22: bindery.access.v1.GrantPolicy
 }
 var file_bindery_access_v1_change_proto_depIdxs = []int32{
 	1,  // 0: bindery.access.v1.Change.resource_placed:type_name -> bindery.access.v1.ResourcePlaced
@@ -578,21 +1321,41 @@ var file_bindery_access_v1_change_proto_depIdxs = []int32{
 	4,  // 3: bindery.access.v1.Change.subject_changed:type_name -> bindery.access.v1.SubjectChanged
 	5,  // 4: bindery.access.v1.Change.member_changed:type_name -> bindery.access.v1.MemberChanged
 	6,  // 5: bindery.access.v1.Change.token_revoked:type_name -> bindery.access.v1.TokenRevoked
-	7,  // 6: bindery.access.v1.ResourcePlaced.resource:type_name -> bindery.access.v1.Resource
-	7,  // 7: bindery.access.v1.ResourcePlaced.parent:type_name -> bindery.access.v1.Resource
-	7,  // 8: bindery.access.v1.ResourceRemoved.resource:type_name -> bindery.access.v1.Resource
-	7,  // 9: bindery.access.v1.BindingChanged.resource:type_name -> bindery.access.v1.Resource
-	8,  // 10: bindery.access.v1.BindingChanged.binding:type_name -> bindery.access.v1.AccessBinding
-	9,  // 11: bindery.access.v1.SubjectChanged.subject:type_name -> bindery.access.v1.Subject
-	10, // 12: bindery.access.v1.SubjectChanged.state:type_name -> bindery.access.v1.SetSubjectRequest.State
-	7,  // 13: bindery.access.v1.MemberChanged.container:type_name -> bindery.access.v1.Resource
-	9,  // 14: bindery.access.v1.MemberChanged.subject:type_name -> bindery.access.v1.Subject
-	11, // 15: bindery.access.v1.TokenRevoked.expires_at:type_name -> google.protobuf.Timestamp
-	16, // [16:16] is the sub-list for method output_type
-	16, // [16:16] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	7,  // 6: bindery.access.v1.Change.group_changed:type_name -> bindery.access.v1.GroupChanged
+	8,  // 7: bindery.access.v1.Change.policy_bound:type_name -> bindery.access.v1.PolicyBound
+	9,  // 8: bindery.access.v1.Change.policy_unbound:type_name -> bindery.access.v1.PolicyUnbound
+	10, // 9: bindery.access.v1.Change.grant_ended:type_name -> bindery.access.v1.GrantEnded
+	11, // 10: bindery.access.v1.Change.grant_policy_changed:type_name -> bindery.access.v1.GrantPolicyChanged
+	12, // 11: bindery.access.v1.Change.grant_policy_removed:type_name -> bindery.access.v1.GrantPolicyRemoved
+	13, // 12: bindery.access.v1.Change.payer_set:type_name -> bindery.access.v1.PayerSet
+	14, // 13: bindery.access.v1.Change.payer_stopped:type_name -> bindery.access.v1.PayerStopped
+	17, // 14: bindery.access.v1.Change.author:type_name -> bindery.access.v1.Subject
+	18, // 15: bindery.access.v1.ResourcePlaced.resource:type_name -> bindery.access.v1.Resource
+	18, // 16: bindery.access.v1.ResourcePlaced.parent:type_name -> bindery.access.v1.Resource
+	18, // 17: bindery.access.v1.ResourcePlaced.moved_from:type_name -> bindery.access.v1.Resource
+	18, // 18: bindery.access.v1.ResourceRemoved.resource:type_name -> bindery.access.v1.Resource
+	18, // 19: bindery.access.v1.BindingChanged.resource:type_name -> bindery.access.v1.Resource
+	19, // 20: bindery.access.v1.BindingChanged.binding:type_name -> bindery.access.v1.AccessBinding
+	17, // 21: bindery.access.v1.SubjectChanged.subject:type_name -> bindery.access.v1.Subject
+	20, // 22: bindery.access.v1.SubjectChanged.state:type_name -> bindery.access.v1.SetSubjectRequest.State
+	21, // 23: bindery.access.v1.SubjectChanged.expires_at:type_name -> google.protobuf.Timestamp
+	18, // 24: bindery.access.v1.MemberChanged.container:type_name -> bindery.access.v1.Resource
+	17, // 25: bindery.access.v1.MemberChanged.subject:type_name -> bindery.access.v1.Subject
+	21, // 26: bindery.access.v1.TokenRevoked.expires_at:type_name -> google.protobuf.Timestamp
+	21, // 27: bindery.access.v1.GroupChanged.created_at:type_name -> google.protobuf.Timestamp
+	15, // 28: bindery.access.v1.GroupChanged.labels:type_name -> bindery.access.v1.GroupChanged.LabelsEntry
+	18, // 29: bindery.access.v1.PolicyBound.resource:type_name -> bindery.access.v1.Resource
+	16, // 30: bindery.access.v1.PolicyBound.parameters:type_name -> bindery.access.v1.PolicyBound.ParametersEntry
+	18, // 31: bindery.access.v1.PolicyUnbound.resource:type_name -> bindery.access.v1.Resource
+	22, // 32: bindery.access.v1.GrantPolicyChanged.policy:type_name -> bindery.access.v1.GrantPolicy
+	18, // 33: bindery.access.v1.PayerSet.resource:type_name -> bindery.access.v1.Resource
+	18, // 34: bindery.access.v1.PayerSet.payer:type_name -> bindery.access.v1.Resource
+	18, // 35: bindery.access.v1.PayerStopped.payer:type_name -> bindery.access.v1.Resource
+	36, // [36:36] is the sub-list for method output_type
+	36, // [36:36] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_bindery_access_v1_change_proto_init() }
@@ -601,6 +1364,7 @@ func file_bindery_access_v1_change_proto_init() {
 		return
 	}
 	file_bindery_access_v1_access_binding_proto_init()
+	file_bindery_access_v1_grant_policy_proto_init()
 	file_bindery_access_v1_subject_service_proto_init()
 	file_bindery_access_v1_change_proto_msgTypes[0].OneofWrappers = []any{
 		(*Change_ResourcePlaced)(nil),
@@ -609,6 +1373,14 @@ func file_bindery_access_v1_change_proto_init() {
 		(*Change_SubjectChanged)(nil),
 		(*Change_MemberChanged)(nil),
 		(*Change_TokenRevoked)(nil),
+		(*Change_GroupChanged)(nil),
+		(*Change_PolicyBound)(nil),
+		(*Change_PolicyUnbound)(nil),
+		(*Change_GrantEnded)(nil),
+		(*Change_GrantPolicyChanged)(nil),
+		(*Change_GrantPolicyRemoved)(nil),
+		(*Change_PayerSet)(nil),
+		(*Change_PayerStopped)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -616,7 +1388,7 @@ func file_bindery_access_v1_change_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_bindery_access_v1_change_proto_rawDesc), len(file_bindery_access_v1_change_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -142,6 +142,337 @@ func (x *RegisterResourceResponse) GetRevision() int64 {
 	return 0
 }
 
+// Request of UpdateAutomaticBindings.
+type UpdateAutomaticBindingsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The resource.
+	Resource *Resource `protobuf:"bytes,1,opt,name=resource,proto3" json:"resource,omitempty"`
+	// Bindings to add; their sources and ends do not count.
+	Add []*AccessBinding `protobuf:"bytes,2,rep,name=add,proto3" json:"add,omitempty"`
+	// Bindings that lose their automatic source.
+	Remove []*AccessBinding `protobuf:"bytes,3,rep,name=remove,proto3" json:"remove,omitempty"`
+	// Who has them added, when it is somebody and not the platform: the rules ask for the
+	// rights that the giver has now, as if it added them by itself (AS).
+	Giver         *Subject `protobuf:"bytes,4,opt,name=giver,proto3" json:"giver,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateAutomaticBindingsRequest) Reset() {
+	*x = UpdateAutomaticBindingsRequest{}
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateAutomaticBindingsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateAutomaticBindingsRequest) ProtoMessage() {}
+
+func (x *UpdateAutomaticBindingsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateAutomaticBindingsRequest.ProtoReflect.Descriptor instead.
+func (*UpdateAutomaticBindingsRequest) Descriptor() ([]byte, []int) {
+	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *UpdateAutomaticBindingsRequest) GetResource() *Resource {
+	if x != nil {
+		return x.Resource
+	}
+	return nil
+}
+
+func (x *UpdateAutomaticBindingsRequest) GetAdd() []*AccessBinding {
+	if x != nil {
+		return x.Add
+	}
+	return nil
+}
+
+func (x *UpdateAutomaticBindingsRequest) GetRemove() []*AccessBinding {
+	if x != nil {
+		return x.Remove
+	}
+	return nil
+}
+
+func (x *UpdateAutomaticBindingsRequest) GetGiver() *Subject {
+	if x != nil {
+		return x.Giver
+	}
+	return nil
+}
+
+// Answer of UpdateAutomaticBindings.
+type UpdateAutomaticBindingsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Revision at which the change is in force.
+	Revision      int64 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateAutomaticBindingsResponse) Reset() {
+	*x = UpdateAutomaticBindingsResponse{}
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateAutomaticBindingsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateAutomaticBindingsResponse) ProtoMessage() {}
+
+func (x *UpdateAutomaticBindingsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateAutomaticBindingsResponse.ProtoReflect.Descriptor instead.
+func (*UpdateAutomaticBindingsResponse) Descriptor() ([]byte, []int) {
+	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *UpdateAutomaticBindingsResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+// Request of CheckGiver.
+type CheckGiverRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The resource.
+	Resource *Resource `protobuf:"bytes,1,opt,name=resource,proto3" json:"resource,omitempty"`
+	// Who would give the roles.
+	Giver *Subject `protobuf:"bytes,2,opt,name=giver,proto3" json:"giver,omitempty"`
+	// Ids of the roles.
+	RoleIds       []string `protobuf:"bytes,3,rep,name=role_ids,json=roleIds,proto3" json:"role_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckGiverRequest) Reset() {
+	*x = CheckGiverRequest{}
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckGiverRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckGiverRequest) ProtoMessage() {}
+
+func (x *CheckGiverRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckGiverRequest.ProtoReflect.Descriptor instead.
+func (*CheckGiverRequest) Descriptor() ([]byte, []int) {
+	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *CheckGiverRequest) GetResource() *Resource {
+	if x != nil {
+		return x.Resource
+	}
+	return nil
+}
+
+func (x *CheckGiverRequest) GetGiver() *Subject {
+	if x != nil {
+		return x.Giver
+	}
+	return nil
+}
+
+func (x *CheckGiverRequest) GetRoleIds() []string {
+	if x != nil {
+		return x.RoleIds
+	}
+	return nil
+}
+
+// Answer of CheckGiver.
+type CheckGiverResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Revision of the facts that were looked at.
+	Revision      int64 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckGiverResponse) Reset() {
+	*x = CheckGiverResponse{}
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckGiverResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckGiverResponse) ProtoMessage() {}
+
+func (x *CheckGiverResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckGiverResponse.ProtoReflect.Descriptor instead.
+func (*CheckGiverResponse) Descriptor() ([]byte, []int) {
+	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *CheckGiverResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+// Request of ListHolders.
+type ListHoldersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The resource.
+	Resource *Resource `protobuf:"bytes,1,opt,name=resource,proto3" json:"resource,omitempty"`
+	// Id of the role.
+	RoleId        string `protobuf:"bytes,2,opt,name=role_id,json=roleId,proto3" json:"role_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListHoldersRequest) Reset() {
+	*x = ListHoldersRequest{}
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListHoldersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListHoldersRequest) ProtoMessage() {}
+
+func (x *ListHoldersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListHoldersRequest.ProtoReflect.Descriptor instead.
+func (*ListHoldersRequest) Descriptor() ([]byte, []int) {
+	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ListHoldersRequest) GetResource() *Resource {
+	if x != nil {
+		return x.Resource
+	}
+	return nil
+}
+
+func (x *ListHoldersRequest) GetRoleId() string {
+	if x != nil {
+		return x.RoleId
+	}
+	return ""
+}
+
+// Answer of ListHolders.
+type ListHoldersResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The holders, in the order in which they got the role.
+	Subjects      []*Subject `protobuf:"bytes,1,rep,name=subjects,proto3" json:"subjects,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListHoldersResponse) Reset() {
+	*x = ListHoldersResponse{}
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListHoldersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListHoldersResponse) ProtoMessage() {}
+
+func (x *ListHoldersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListHoldersResponse.ProtoReflect.Descriptor instead.
+func (*ListHoldersResponse) Descriptor() ([]byte, []int) {
+	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ListHoldersResponse) GetSubjects() []*Subject {
+	if x != nil {
+		return x.Subjects
+	}
+	return nil
+}
+
 // Request of MoveResource.
 type MoveResourceRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -155,7 +486,7 @@ type MoveResourceRequest struct {
 
 func (x *MoveResourceRequest) Reset() {
 	*x = MoveResourceRequest{}
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[2]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -167,7 +498,7 @@ func (x *MoveResourceRequest) String() string {
 func (*MoveResourceRequest) ProtoMessage() {}
 
 func (x *MoveResourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[2]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -180,7 +511,7 @@ func (x *MoveResourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveResourceRequest.ProtoReflect.Descriptor instead.
 func (*MoveResourceRequest) Descriptor() ([]byte, []int) {
-	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{2}
+	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *MoveResourceRequest) GetResource() *Resource {
@@ -208,7 +539,7 @@ type MoveResourceResponse struct {
 
 func (x *MoveResourceResponse) Reset() {
 	*x = MoveResourceResponse{}
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[3]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -220,7 +551,7 @@ func (x *MoveResourceResponse) String() string {
 func (*MoveResourceResponse) ProtoMessage() {}
 
 func (x *MoveResourceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[3]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -233,7 +564,7 @@ func (x *MoveResourceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveResourceResponse.ProtoReflect.Descriptor instead.
 func (*MoveResourceResponse) Descriptor() ([]byte, []int) {
-	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{3}
+	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *MoveResourceResponse) GetRevision() int64 {
@@ -254,7 +585,7 @@ type RemoveResourceRequest struct {
 
 func (x *RemoveResourceRequest) Reset() {
 	*x = RemoveResourceRequest{}
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[4]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -266,7 +597,7 @@ func (x *RemoveResourceRequest) String() string {
 func (*RemoveResourceRequest) ProtoMessage() {}
 
 func (x *RemoveResourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[4]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -279,7 +610,7 @@ func (x *RemoveResourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveResourceRequest.ProtoReflect.Descriptor instead.
 func (*RemoveResourceRequest) Descriptor() ([]byte, []int) {
-	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{4}
+	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *RemoveResourceRequest) GetResource() *Resource {
@@ -300,7 +631,7 @@ type RemoveResourceResponse struct {
 
 func (x *RemoveResourceResponse) Reset() {
 	*x = RemoveResourceResponse{}
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[5]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -312,7 +643,7 @@ func (x *RemoveResourceResponse) String() string {
 func (*RemoveResourceResponse) ProtoMessage() {}
 
 func (x *RemoveResourceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[5]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -325,7 +656,7 @@ func (x *RemoveResourceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveResourceResponse.ProtoReflect.Descriptor instead.
 func (*RemoveResourceResponse) Descriptor() ([]byte, []int) {
-	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{5}
+	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RemoveResourceResponse) GetRevision() int64 {
@@ -333,6 +664,193 @@ func (x *RemoveResourceResponse) GetRevision() int64 {
 		return x.Revision
 	}
 	return 0
+}
+
+// Request of ListRemovedResources.
+type ListRemovedResourcesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Type of the resources.
+	Type string `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"`
+	// Only what was removed after this place, `last` of the answer before; absent
+	// means from the first on.
+	After *RemovalPlace `protobuf:"bytes,2,opt,name=after,proto3" json:"after,omitempty"`
+	// At most this many; 0 means 100.
+	PageSize      int64 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRemovedResourcesRequest) Reset() {
+	*x = ListRemovedResourcesRequest{}
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRemovedResourcesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRemovedResourcesRequest) ProtoMessage() {}
+
+func (x *ListRemovedResourcesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRemovedResourcesRequest.ProtoReflect.Descriptor instead.
+func (*ListRemovedResourcesRequest) Descriptor() ([]byte, []int) {
+	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ListRemovedResourcesRequest) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *ListRemovedResourcesRequest) GetAfter() *RemovalPlace {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+func (x *ListRemovedResourcesRequest) GetPageSize() int64 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+// RemovalPlace is the place of a removed resource in the order of removals, and of
+// ids among those that were removed at once.
+type RemovalPlace struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Epoch of the store. A place of another one is not known any more: the list then
+	// begins with the first.
+	Epoch int64 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// Revision at which it was removed.
+	Revision int64 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Its id.
+	Id            string `protobuf:"bytes,3,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemovalPlace) Reset() {
+	*x = RemovalPlace{}
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemovalPlace) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemovalPlace) ProtoMessage() {}
+
+func (x *RemovalPlace) ProtoReflect() protoreflect.Message {
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemovalPlace.ProtoReflect.Descriptor instead.
+func (*RemovalPlace) Descriptor() ([]byte, []int) {
+	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *RemovalPlace) GetEpoch() int64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *RemovalPlace) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *RemovalPlace) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// Answer of ListRemovedResources.
+type ListRemovedResourcesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Ids of the resources; fewer than asked for means that there are no more yet.
+	Ids []string `protobuf:"bytes,1,rep,name=ids,proto3" json:"ids,omitempty"`
+	// Place of the last one, from where to go on; as in the request when there was
+	// none.
+	Last          *RemovalPlace `protobuf:"bytes,2,opt,name=last,proto3" json:"last,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRemovedResourcesResponse) Reset() {
+	*x = ListRemovedResourcesResponse{}
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRemovedResourcesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRemovedResourcesResponse) ProtoMessage() {}
+
+func (x *ListRemovedResourcesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRemovedResourcesResponse.ProtoReflect.Descriptor instead.
+func (*ListRemovedResourcesResponse) Descriptor() ([]byte, []int) {
+	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ListRemovedResourcesResponse) GetIds() []string {
+	if x != nil {
+		return x.Ids
+	}
+	return nil
+}
+
+func (x *ListRemovedResourcesResponse) GetLast() *RemovalPlace {
+	if x != nil {
+		return x.Last
+	}
+	return nil
 }
 
 // Request of GetResourcePath.
@@ -346,7 +864,7 @@ type GetResourcePathRequest struct {
 
 func (x *GetResourcePathRequest) Reset() {
 	*x = GetResourcePathRequest{}
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[6]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -358,7 +876,7 @@ func (x *GetResourcePathRequest) String() string {
 func (*GetResourcePathRequest) ProtoMessage() {}
 
 func (x *GetResourcePathRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[6]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -371,7 +889,7 @@ func (x *GetResourcePathRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResourcePathRequest.ProtoReflect.Descriptor instead.
 func (*GetResourcePathRequest) Descriptor() ([]byte, []int) {
-	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{6}
+	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GetResourcePathRequest) GetResource() *Resource {
@@ -392,7 +910,7 @@ type GetResourcePathResponse struct {
 
 func (x *GetResourcePathResponse) Reset() {
 	*x = GetResourcePathResponse{}
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[7]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -404,7 +922,7 @@ func (x *GetResourcePathResponse) String() string {
 func (*GetResourcePathResponse) ProtoMessage() {}
 
 func (x *GetResourcePathResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[7]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -417,7 +935,7 @@ func (x *GetResourcePathResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResourcePathResponse.ProtoReflect.Descriptor instead.
 func (*GetResourcePathResponse) Descriptor() ([]byte, []int) {
-	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{7}
+	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GetResourcePathResponse) GetPath() []*Resource {
@@ -438,7 +956,26 @@ const file_bindery_access_v1_resource_service_proto_rawDesc = "" +
 	"\x0faccess_bindings\x18\x03 \x03(\v2 .bindery.access.v1.AccessBindingB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\x0eaccessBindings\x12?\n" +
 	"\amembers\x18\x04 \x03(\v2\x1a.bindery.access.v1.SubjectB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\amembers\"6\n" +
 	"\x18RegisterResourceResponse\x12\x1a\n" +
-	"\brevision\x18\x01 \x01(\x03R\brevision\"\x93\x01\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\"\x97\x02\n" +
+	"\x1eUpdateAutomaticBindingsRequest\x12?\n" +
+	"\bresource\x18\x01 \x01(\v2\x1b.bindery.access.v1.ResourceB\x06\xbaH\x03\xc8\x01\x01R\bresource\x12=\n" +
+	"\x03add\x18\x02 \x03(\v2 .bindery.access.v1.AccessBindingB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\x03add\x12C\n" +
+	"\x06remove\x18\x03 \x03(\v2 .bindery.access.v1.AccessBindingB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\x06remove\x120\n" +
+	"\x05giver\x18\x04 \x01(\v2\x1a.bindery.access.v1.SubjectR\x05giver\"=\n" +
+	"\x1fUpdateAutomaticBindingsResponse\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\"\xbe\x01\n" +
+	"\x11CheckGiverRequest\x12?\n" +
+	"\bresource\x18\x01 \x01(\v2\x1b.bindery.access.v1.ResourceB\x06\xbaH\x03\xc8\x01\x01R\bresource\x128\n" +
+	"\x05giver\x18\x02 \x01(\v2\x1a.bindery.access.v1.SubjectB\x06\xbaH\x03\xc8\x01\x01R\x05giver\x12.\n" +
+	"\brole_ids\x18\x03 \x03(\tB\x13\xbaH\x10\x92\x01\r\b\x01\x10\xe8\a\"\x06r\x04\x10\x01\x18@R\aroleIds\"0\n" +
+	"\x12CheckGiverResponse\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\"z\n" +
+	"\x12ListHoldersRequest\x12?\n" +
+	"\bresource\x18\x01 \x01(\v2\x1b.bindery.access.v1.ResourceB\x06\xbaH\x03\xc8\x01\x01R\bresource\x12#\n" +
+	"\arole_id\x18\x02 \x01(\tB\n" +
+	"\xbaH\a\xc8\x01\x01r\x02\x18@R\x06roleId\"M\n" +
+	"\x13ListHoldersResponse\x126\n" +
+	"\bsubjects\x18\x01 \x03(\v2\x1a.bindery.access.v1.SubjectR\bsubjects\"\x93\x01\n" +
 	"\x13MoveResourceRequest\x12?\n" +
 	"\bresource\x18\x01 \x01(\v2\x1b.bindery.access.v1.ResourceB\x06\xbaH\x03\xc8\x01\x01R\bresource\x12;\n" +
 	"\x06parent\x18\x02 \x01(\v2\x1b.bindery.access.v1.ResourceB\x06\xbaH\x03\xc8\x01\x01R\x06parent\"2\n" +
@@ -447,17 +984,39 @@ const file_bindery_access_v1_resource_service_proto_rawDesc = "" +
 	"\x15RemoveResourceRequest\x12?\n" +
 	"\bresource\x18\x01 \x01(\v2\x1b.bindery.access.v1.ResourceB\x06\xbaH\x03\xc8\x01\x01R\bresource\"4\n" +
 	"\x16RemoveResourceResponse\x12\x1a\n" +
-	"\brevision\x18\x01 \x01(\x03R\brevision\"Y\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\"\x9d\x01\n" +
+	"\x1bListRemovedResourcesRequest\x12\x1e\n" +
+	"\x04type\x18\x01 \x01(\tB\n" +
+	"\xbaH\a\xc8\x01\x01r\x02\x18@R\x04type\x125\n" +
+	"\x05after\x18\x02 \x01(\v2\x1f.bindery.access.v1.RemovalPlaceR\x05after\x12'\n" +
+	"\tpage_size\x18\x03 \x01(\x03B\n" +
+	"\xbaH\a\"\x05\x18\xe8\a(\x00R\bpageSize\"Y\n" +
+	"\fRemovalPlace\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\x03R\x05epoch\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\x12\x17\n" +
+	"\x02id\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18dR\x02id\"e\n" +
+	"\x1cListRemovedResourcesResponse\x12\x10\n" +
+	"\x03ids\x18\x01 \x03(\tR\x03ids\x123\n" +
+	"\x04last\x18\x02 \x01(\v2\x1f.bindery.access.v1.RemovalPlaceR\x04last\"Y\n" +
 	"\x16GetResourcePathRequest\x12?\n" +
 	"\bresource\x18\x01 \x01(\v2\x1b.bindery.access.v1.ResourceB\x06\xbaH\x03\xc8\x01\x01R\bresource\"J\n" +
 	"\x17GetResourcePathResponse\x12/\n" +
-	"\x04path\x18\x01 \x03(\v2\x1b.bindery.access.v1.ResourceR\x04path2\xdc\x03\n" +
+	"\x04path\x18\x01 \x03(\v2\x1b.bindery.access.v1.ResourceR\x04path2\xbe\a\n" +
 	"\x0fResourceService\x12v\n" +
 	"\x10RegisterResource\x12*.bindery.access.v1.RegisterResourceRequest\x1a+.bindery.access.v1.RegisterResourceResponse\"\t\xca\xd6*\x05\x1a\x03\n" +
+	"\x01*\x12\x8b\x01\n" +
+	"\x17UpdateAutomaticBindings\x121.bindery.access.v1.UpdateAutomaticBindingsRequest\x1a2.bindery.access.v1.UpdateAutomaticBindingsResponse\"\t\xca\xd6*\x05\x1a\x03\n" +
+	"\x01*\x12d\n" +
+	"\n" +
+	"CheckGiver\x12$.bindery.access.v1.CheckGiverRequest\x1a%.bindery.access.v1.CheckGiverResponse\"\t\xca\xd6*\x05\x1a\x03\n" +
+	"\x01*\x12g\n" +
+	"\vListHolders\x12%.bindery.access.v1.ListHoldersRequest\x1a&.bindery.access.v1.ListHoldersResponse\"\t\xca\xd6*\x05\x1a\x03\n" +
 	"\x01*\x12j\n" +
 	"\fMoveResource\x12&.bindery.access.v1.MoveResourceRequest\x1a'.bindery.access.v1.MoveResourceResponse\"\t\xca\xd6*\x05\x1a\x03\n" +
 	"\x01*\x12p\n" +
 	"\x0eRemoveResource\x12(.bindery.access.v1.RemoveResourceRequest\x1a).bindery.access.v1.RemoveResourceResponse\"\t\xca\xd6*\x05\x1a\x03\n" +
+	"\x01*\x12\x82\x01\n" +
+	"\x14ListRemovedResources\x12..bindery.access.v1.ListRemovedResourcesRequest\x1a/.bindery.access.v1.ListRemovedResourcesResponse\"\t\xca\xd6*\x05\x1a\x03\n" +
 	"\x01*\x12s\n" +
 	"\x0fGetResourcePath\x12).bindery.access.v1.GetResourcePathRequest\x1a*.bindery.access.v1.GetResourcePathResponse\"\t\xca\xd6*\x05\x1a\x03\n" +
 	"\x01*BHZFgithub.com/bindery-iam/bindery/proto/gen/go/bindery/access/v1;accessv1b\x06proto3"
@@ -474,43 +1033,70 @@ func file_bindery_access_v1_resource_service_proto_rawDescGZIP() []byte {
 	return file_bindery_access_v1_resource_service_proto_rawDescData
 }
 
-var file_bindery_access_v1_resource_service_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_bindery_access_v1_resource_service_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_bindery_access_v1_resource_service_proto_goTypes = []any{
-	(*RegisterResourceRequest)(nil),  // 0: bindery.access.v1.RegisterResourceRequest
-	(*RegisterResourceResponse)(nil), // 1: bindery.access.v1.RegisterResourceResponse
-	(*MoveResourceRequest)(nil),      // 2: bindery.access.v1.MoveResourceRequest
-	(*MoveResourceResponse)(nil),     // 3: bindery.access.v1.MoveResourceResponse
-	(*RemoveResourceRequest)(nil),    // 4: bindery.access.v1.RemoveResourceRequest
-	(*RemoveResourceResponse)(nil),   // 5: bindery.access.v1.RemoveResourceResponse
-	(*GetResourcePathRequest)(nil),   // 6: bindery.access.v1.GetResourcePathRequest
-	(*GetResourcePathResponse)(nil),  // 7: bindery.access.v1.GetResourcePathResponse
-	(*Resource)(nil),                 // 8: bindery.access.v1.Resource
-	(*AccessBinding)(nil),            // 9: bindery.access.v1.AccessBinding
-	(*Subject)(nil),                  // 10: bindery.access.v1.Subject
+	(*RegisterResourceRequest)(nil),         // 0: bindery.access.v1.RegisterResourceRequest
+	(*RegisterResourceResponse)(nil),        // 1: bindery.access.v1.RegisterResourceResponse
+	(*UpdateAutomaticBindingsRequest)(nil),  // 2: bindery.access.v1.UpdateAutomaticBindingsRequest
+	(*UpdateAutomaticBindingsResponse)(nil), // 3: bindery.access.v1.UpdateAutomaticBindingsResponse
+	(*CheckGiverRequest)(nil),               // 4: bindery.access.v1.CheckGiverRequest
+	(*CheckGiverResponse)(nil),              // 5: bindery.access.v1.CheckGiverResponse
+	(*ListHoldersRequest)(nil),              // 6: bindery.access.v1.ListHoldersRequest
+	(*ListHoldersResponse)(nil),             // 7: bindery.access.v1.ListHoldersResponse
+	(*MoveResourceRequest)(nil),             // 8: bindery.access.v1.MoveResourceRequest
+	(*MoveResourceResponse)(nil),            // 9: bindery.access.v1.MoveResourceResponse
+	(*RemoveResourceRequest)(nil),           // 10: bindery.access.v1.RemoveResourceRequest
+	(*RemoveResourceResponse)(nil),          // 11: bindery.access.v1.RemoveResourceResponse
+	(*ListRemovedResourcesRequest)(nil),     // 12: bindery.access.v1.ListRemovedResourcesRequest
+	(*RemovalPlace)(nil),                    // 13: bindery.access.v1.RemovalPlace
+	(*ListRemovedResourcesResponse)(nil),    // 14: bindery.access.v1.ListRemovedResourcesResponse
+	(*GetResourcePathRequest)(nil),          // 15: bindery.access.v1.GetResourcePathRequest
+	(*GetResourcePathResponse)(nil),         // 16: bindery.access.v1.GetResourcePathResponse
+	(*Resource)(nil),                        // 17: bindery.access.v1.Resource
+	(*AccessBinding)(nil),                   // 18: bindery.access.v1.AccessBinding
+	(*Subject)(nil),                         // 19: bindery.access.v1.Subject
 }
 var file_bindery_access_v1_resource_service_proto_depIdxs = []int32{
-	8,  // 0: bindery.access.v1.RegisterResourceRequest.resource:type_name -> bindery.access.v1.Resource
-	8,  // 1: bindery.access.v1.RegisterResourceRequest.parent:type_name -> bindery.access.v1.Resource
-	9,  // 2: bindery.access.v1.RegisterResourceRequest.access_bindings:type_name -> bindery.access.v1.AccessBinding
-	10, // 3: bindery.access.v1.RegisterResourceRequest.members:type_name -> bindery.access.v1.Subject
-	8,  // 4: bindery.access.v1.MoveResourceRequest.resource:type_name -> bindery.access.v1.Resource
-	8,  // 5: bindery.access.v1.MoveResourceRequest.parent:type_name -> bindery.access.v1.Resource
-	8,  // 6: bindery.access.v1.RemoveResourceRequest.resource:type_name -> bindery.access.v1.Resource
-	8,  // 7: bindery.access.v1.GetResourcePathRequest.resource:type_name -> bindery.access.v1.Resource
-	8,  // 8: bindery.access.v1.GetResourcePathResponse.path:type_name -> bindery.access.v1.Resource
-	0,  // 9: bindery.access.v1.ResourceService.RegisterResource:input_type -> bindery.access.v1.RegisterResourceRequest
-	2,  // 10: bindery.access.v1.ResourceService.MoveResource:input_type -> bindery.access.v1.MoveResourceRequest
-	4,  // 11: bindery.access.v1.ResourceService.RemoveResource:input_type -> bindery.access.v1.RemoveResourceRequest
-	6,  // 12: bindery.access.v1.ResourceService.GetResourcePath:input_type -> bindery.access.v1.GetResourcePathRequest
-	1,  // 13: bindery.access.v1.ResourceService.RegisterResource:output_type -> bindery.access.v1.RegisterResourceResponse
-	3,  // 14: bindery.access.v1.ResourceService.MoveResource:output_type -> bindery.access.v1.MoveResourceResponse
-	5,  // 15: bindery.access.v1.ResourceService.RemoveResource:output_type -> bindery.access.v1.RemoveResourceResponse
-	7,  // 16: bindery.access.v1.ResourceService.GetResourcePath:output_type -> bindery.access.v1.GetResourcePathResponse
-	13, // [13:17] is the sub-list for method output_type
-	9,  // [9:13] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	17, // 0: bindery.access.v1.RegisterResourceRequest.resource:type_name -> bindery.access.v1.Resource
+	17, // 1: bindery.access.v1.RegisterResourceRequest.parent:type_name -> bindery.access.v1.Resource
+	18, // 2: bindery.access.v1.RegisterResourceRequest.access_bindings:type_name -> bindery.access.v1.AccessBinding
+	19, // 3: bindery.access.v1.RegisterResourceRequest.members:type_name -> bindery.access.v1.Subject
+	17, // 4: bindery.access.v1.UpdateAutomaticBindingsRequest.resource:type_name -> bindery.access.v1.Resource
+	18, // 5: bindery.access.v1.UpdateAutomaticBindingsRequest.add:type_name -> bindery.access.v1.AccessBinding
+	18, // 6: bindery.access.v1.UpdateAutomaticBindingsRequest.remove:type_name -> bindery.access.v1.AccessBinding
+	19, // 7: bindery.access.v1.UpdateAutomaticBindingsRequest.giver:type_name -> bindery.access.v1.Subject
+	17, // 8: bindery.access.v1.CheckGiverRequest.resource:type_name -> bindery.access.v1.Resource
+	19, // 9: bindery.access.v1.CheckGiverRequest.giver:type_name -> bindery.access.v1.Subject
+	17, // 10: bindery.access.v1.ListHoldersRequest.resource:type_name -> bindery.access.v1.Resource
+	19, // 11: bindery.access.v1.ListHoldersResponse.subjects:type_name -> bindery.access.v1.Subject
+	17, // 12: bindery.access.v1.MoveResourceRequest.resource:type_name -> bindery.access.v1.Resource
+	17, // 13: bindery.access.v1.MoveResourceRequest.parent:type_name -> bindery.access.v1.Resource
+	17, // 14: bindery.access.v1.RemoveResourceRequest.resource:type_name -> bindery.access.v1.Resource
+	13, // 15: bindery.access.v1.ListRemovedResourcesRequest.after:type_name -> bindery.access.v1.RemovalPlace
+	13, // 16: bindery.access.v1.ListRemovedResourcesResponse.last:type_name -> bindery.access.v1.RemovalPlace
+	17, // 17: bindery.access.v1.GetResourcePathRequest.resource:type_name -> bindery.access.v1.Resource
+	17, // 18: bindery.access.v1.GetResourcePathResponse.path:type_name -> bindery.access.v1.Resource
+	0,  // 19: bindery.access.v1.ResourceService.RegisterResource:input_type -> bindery.access.v1.RegisterResourceRequest
+	2,  // 20: bindery.access.v1.ResourceService.UpdateAutomaticBindings:input_type -> bindery.access.v1.UpdateAutomaticBindingsRequest
+	4,  // 21: bindery.access.v1.ResourceService.CheckGiver:input_type -> bindery.access.v1.CheckGiverRequest
+	6,  // 22: bindery.access.v1.ResourceService.ListHolders:input_type -> bindery.access.v1.ListHoldersRequest
+	8,  // 23: bindery.access.v1.ResourceService.MoveResource:input_type -> bindery.access.v1.MoveResourceRequest
+	10, // 24: bindery.access.v1.ResourceService.RemoveResource:input_type -> bindery.access.v1.RemoveResourceRequest
+	12, // 25: bindery.access.v1.ResourceService.ListRemovedResources:input_type -> bindery.access.v1.ListRemovedResourcesRequest
+	15, // 26: bindery.access.v1.ResourceService.GetResourcePath:input_type -> bindery.access.v1.GetResourcePathRequest
+	1,  // 27: bindery.access.v1.ResourceService.RegisterResource:output_type -> bindery.access.v1.RegisterResourceResponse
+	3,  // 28: bindery.access.v1.ResourceService.UpdateAutomaticBindings:output_type -> bindery.access.v1.UpdateAutomaticBindingsResponse
+	5,  // 29: bindery.access.v1.ResourceService.CheckGiver:output_type -> bindery.access.v1.CheckGiverResponse
+	7,  // 30: bindery.access.v1.ResourceService.ListHolders:output_type -> bindery.access.v1.ListHoldersResponse
+	9,  // 31: bindery.access.v1.ResourceService.MoveResource:output_type -> bindery.access.v1.MoveResourceResponse
+	11, // 32: bindery.access.v1.ResourceService.RemoveResource:output_type -> bindery.access.v1.RemoveResourceResponse
+	14, // 33: bindery.access.v1.ResourceService.ListRemovedResources:output_type -> bindery.access.v1.ListRemovedResourcesResponse
+	16, // 34: bindery.access.v1.ResourceService.GetResourcePath:output_type -> bindery.access.v1.GetResourcePathResponse
+	27, // [27:35] is the sub-list for method output_type
+	19, // [19:27] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_bindery_access_v1_resource_service_proto_init() }
@@ -525,7 +1111,7 @@ func file_bindery_access_v1_resource_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_bindery_access_v1_resource_service_proto_rawDesc), len(file_bindery_access_v1_resource_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

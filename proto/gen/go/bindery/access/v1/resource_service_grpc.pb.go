@@ -19,10 +19,14 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	ResourceService_RegisterResource_FullMethodName = "/bindery.access.v1.ResourceService/RegisterResource"
-	ResourceService_MoveResource_FullMethodName     = "/bindery.access.v1.ResourceService/MoveResource"
-	ResourceService_RemoveResource_FullMethodName   = "/bindery.access.v1.ResourceService/RemoveResource"
-	ResourceService_GetResourcePath_FullMethodName  = "/bindery.access.v1.ResourceService/GetResourcePath"
+	ResourceService_RegisterResource_FullMethodName        = "/bindery.access.v1.ResourceService/RegisterResource"
+	ResourceService_UpdateAutomaticBindings_FullMethodName = "/bindery.access.v1.ResourceService/UpdateAutomaticBindings"
+	ResourceService_CheckGiver_FullMethodName              = "/bindery.access.v1.ResourceService/CheckGiver"
+	ResourceService_ListHolders_FullMethodName             = "/bindery.access.v1.ResourceService/ListHolders"
+	ResourceService_MoveResource_FullMethodName            = "/bindery.access.v1.ResourceService/MoveResource"
+	ResourceService_RemoveResource_FullMethodName          = "/bindery.access.v1.ResourceService/RemoveResource"
+	ResourceService_ListRemovedResources_FullMethodName    = "/bindery.access.v1.ResourceService/ListRemovedResources"
+	ResourceService_GetResourcePath_FullMethodName         = "/bindery.access.v1.ResourceService/GetResourcePath"
 )
 
 // ResourceServiceClient is the client API for ResourceService service.
@@ -40,11 +44,27 @@ type ResourceServiceClient interface {
 	// grants with it (CR-4, CR-11), in one change. Fails: RESOURCE_DELETED when
 	// the id was used before, RESOURCE_MISMATCH when it stands elsewhere.
 	RegisterResource(ctx context.Context, in *RegisterResourceRequest, opts ...grpc.CallOption) (*RegisterResourceResponse, error)
+	// Gives and takes bindings on a resource that the platform grants by itself, roles that
+	// nobody gives by hand among them (AS-15, PT-16, PT-18). Fails: RESOURCE_NOT_FOUND,
+	// ROLE_NOT_FOUND, SUBJECT_NOT_FOUND.
+	UpdateAutomaticBindings(ctx context.Context, in *UpdateAutomaticBindingsRequest, opts ...grpc.CallOption) (*UpdateAutomaticBindingsResponse, error)
+	// Answers when somebody may give roles on a resource to a user who is not known yet, by
+	// the rules that would judge it now (AS). It promises nothing: the giver is asked for
+	// again when the roles are given (UpdateAutomaticBindings). Fails: RESOURCE_NOT_FOUND,
+	// and as UpdateAccessBindings by the giver would.
+	CheckGiver(ctx context.Context, in *CheckGiverRequest, opts ...grpc.CallOption) (*CheckGiverResponse, error)
+	// Lists who holds a role on a resource itself, in force now. Fails:
+	// RESOURCE_NOT_FOUND.
+	ListHolders(ctx context.Context, in *ListHoldersRequest, opts ...grpc.CallOption) (*ListHoldersResponse, error)
 	// Moves a resource with everything below it to another parent (CR-7).
 	MoveResource(ctx context.Context, in *MoveResourceRequest, opts ...grpc.CallOption) (*MoveResourceResponse, error)
 	// Removes a resource, everything below it and all their bindings. The ids are
 	// never used again.
 	RemoveResource(ctx context.Context, in *RemoveResourceRequest, opts ...grpc.CallOption) (*RemoveResourceResponse, error)
+	// Lists resources of a type that were removed, in the order in which they were,
+	// those that went with something above them too. Their owner follows it, to let
+	// go what belonged to them (DL-6, SK-2).
+	ListRemovedResources(ctx context.Context, in *ListRemovedResourcesRequest, opts ...grpc.CallOption) (*ListRemovedResourcesResponse, error)
 	// Reads the path of a resource: itself first, the root of its tree last.
 	GetResourcePath(ctx context.Context, in *GetResourcePathRequest, opts ...grpc.CallOption) (*GetResourcePathResponse, error)
 }
@@ -67,6 +87,36 @@ func (c *resourceServiceClient) RegisterResource(ctx context.Context, in *Regist
 	return out, nil
 }
 
+func (c *resourceServiceClient) UpdateAutomaticBindings(ctx context.Context, in *UpdateAutomaticBindingsRequest, opts ...grpc.CallOption) (*UpdateAutomaticBindingsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UpdateAutomaticBindingsResponse)
+	err := c.cc.Invoke(ctx, ResourceService_UpdateAutomaticBindings_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *resourceServiceClient) CheckGiver(ctx context.Context, in *CheckGiverRequest, opts ...grpc.CallOption) (*CheckGiverResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CheckGiverResponse)
+	err := c.cc.Invoke(ctx, ResourceService_CheckGiver_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *resourceServiceClient) ListHolders(ctx context.Context, in *ListHoldersRequest, opts ...grpc.CallOption) (*ListHoldersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListHoldersResponse)
+	err := c.cc.Invoke(ctx, ResourceService_ListHolders_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *resourceServiceClient) MoveResource(ctx context.Context, in *MoveResourceRequest, opts ...grpc.CallOption) (*MoveResourceResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(MoveResourceResponse)
@@ -81,6 +131,16 @@ func (c *resourceServiceClient) RemoveResource(ctx context.Context, in *RemoveRe
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(RemoveResourceResponse)
 	err := c.cc.Invoke(ctx, ResourceService_RemoveResource_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *resourceServiceClient) ListRemovedResources(ctx context.Context, in *ListRemovedResourcesRequest, opts ...grpc.CallOption) (*ListRemovedResourcesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListRemovedResourcesResponse)
+	err := c.cc.Invoke(ctx, ResourceService_ListRemovedResources_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -112,11 +172,27 @@ type ResourceServiceServer interface {
 	// grants with it (CR-4, CR-11), in one change. Fails: RESOURCE_DELETED when
 	// the id was used before, RESOURCE_MISMATCH when it stands elsewhere.
 	RegisterResource(context.Context, *RegisterResourceRequest) (*RegisterResourceResponse, error)
+	// Gives and takes bindings on a resource that the platform grants by itself, roles that
+	// nobody gives by hand among them (AS-15, PT-16, PT-18). Fails: RESOURCE_NOT_FOUND,
+	// ROLE_NOT_FOUND, SUBJECT_NOT_FOUND.
+	UpdateAutomaticBindings(context.Context, *UpdateAutomaticBindingsRequest) (*UpdateAutomaticBindingsResponse, error)
+	// Answers when somebody may give roles on a resource to a user who is not known yet, by
+	// the rules that would judge it now (AS). It promises nothing: the giver is asked for
+	// again when the roles are given (UpdateAutomaticBindings). Fails: RESOURCE_NOT_FOUND,
+	// and as UpdateAccessBindings by the giver would.
+	CheckGiver(context.Context, *CheckGiverRequest) (*CheckGiverResponse, error)
+	// Lists who holds a role on a resource itself, in force now. Fails:
+	// RESOURCE_NOT_FOUND.
+	ListHolders(context.Context, *ListHoldersRequest) (*ListHoldersResponse, error)
 	// Moves a resource with everything below it to another parent (CR-7).
 	MoveResource(context.Context, *MoveResourceRequest) (*MoveResourceResponse, error)
 	// Removes a resource, everything below it and all their bindings. The ids are
 	// never used again.
 	RemoveResource(context.Context, *RemoveResourceRequest) (*RemoveResourceResponse, error)
+	// Lists resources of a type that were removed, in the order in which they were,
+	// those that went with something above them too. Their owner follows it, to let
+	// go what belonged to them (DL-6, SK-2).
+	ListRemovedResources(context.Context, *ListRemovedResourcesRequest) (*ListRemovedResourcesResponse, error)
 	// Reads the path of a resource: itself first, the root of its tree last.
 	GetResourcePath(context.Context, *GetResourcePathRequest) (*GetResourcePathResponse, error)
 	mustEmbedUnimplementedResourceServiceServer()
@@ -132,11 +208,23 @@ type UnimplementedResourceServiceServer struct{}
 func (UnimplementedResourceServiceServer) RegisterResource(context.Context, *RegisterResourceRequest) (*RegisterResourceResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RegisterResource not implemented")
 }
+func (UnimplementedResourceServiceServer) UpdateAutomaticBindings(context.Context, *UpdateAutomaticBindingsRequest) (*UpdateAutomaticBindingsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method UpdateAutomaticBindings not implemented")
+}
+func (UnimplementedResourceServiceServer) CheckGiver(context.Context, *CheckGiverRequest) (*CheckGiverResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CheckGiver not implemented")
+}
+func (UnimplementedResourceServiceServer) ListHolders(context.Context, *ListHoldersRequest) (*ListHoldersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListHolders not implemented")
+}
 func (UnimplementedResourceServiceServer) MoveResource(context.Context, *MoveResourceRequest) (*MoveResourceResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method MoveResource not implemented")
 }
 func (UnimplementedResourceServiceServer) RemoveResource(context.Context, *RemoveResourceRequest) (*RemoveResourceResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RemoveResource not implemented")
+}
+func (UnimplementedResourceServiceServer) ListRemovedResources(context.Context, *ListRemovedResourcesRequest) (*ListRemovedResourcesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListRemovedResources not implemented")
 }
 func (UnimplementedResourceServiceServer) GetResourcePath(context.Context, *GetResourcePathRequest) (*GetResourcePathResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetResourcePath not implemented")
@@ -180,6 +268,60 @@ func _ResourceService_RegisterResource_Handler(srv interface{}, ctx context.Cont
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ResourceService_UpdateAutomaticBindings_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UpdateAutomaticBindingsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ResourceServiceServer).UpdateAutomaticBindings(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ResourceService_UpdateAutomaticBindings_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ResourceServiceServer).UpdateAutomaticBindings(ctx, req.(*UpdateAutomaticBindingsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ResourceService_CheckGiver_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CheckGiverRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ResourceServiceServer).CheckGiver(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ResourceService_CheckGiver_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ResourceServiceServer).CheckGiver(ctx, req.(*CheckGiverRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ResourceService_ListHolders_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListHoldersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ResourceServiceServer).ListHolders(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ResourceService_ListHolders_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ResourceServiceServer).ListHolders(ctx, req.(*ListHoldersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _ResourceService_MoveResource_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(MoveResourceRequest)
 	if err := dec(in); err != nil {
@@ -216,6 +358,24 @@ func _ResourceService_RemoveResource_Handler(srv interface{}, ctx context.Contex
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ResourceService_ListRemovedResources_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListRemovedResourcesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ResourceServiceServer).ListRemovedResources(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ResourceService_ListRemovedResources_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ResourceServiceServer).ListRemovedResources(ctx, req.(*ListRemovedResourcesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _ResourceService_GetResourcePath_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetResourcePathRequest)
 	if err := dec(in); err != nil {
@@ -246,12 +406,28 @@ var ResourceService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _ResourceService_RegisterResource_Handler,
 		},
 		{
+			MethodName: "UpdateAutomaticBindings",
+			Handler:    _ResourceService_UpdateAutomaticBindings_Handler,
+		},
+		{
+			MethodName: "CheckGiver",
+			Handler:    _ResourceService_CheckGiver_Handler,
+		},
+		{
+			MethodName: "ListHolders",
+			Handler:    _ResourceService_ListHolders_Handler,
+		},
+		{
 			MethodName: "MoveResource",
 			Handler:    _ResourceService_MoveResource_Handler,
 		},
 		{
 			MethodName: "RemoveResource",
 			Handler:    _ResourceService_RemoveResource_Handler,
+		},
+		{
+			MethodName: "ListRemovedResources",
+			Handler:    _ResourceService_ListRemovedResources_Handler,
 		},
 		{
 			MethodName: "GetResourcePath",

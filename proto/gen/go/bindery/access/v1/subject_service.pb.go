@@ -87,7 +87,14 @@ type SetSubjectRequest struct {
 	// The subject; not of type system.
 	Subject *Subject `protobuf:"bytes,1,opt,name=subject,proto3" json:"subject,omitempty"`
 	// The state to be in force.
-	State         SetSubjectRequest_State `protobuf:"varint,2,opt,name=state,proto3,enum=bindery.access.v1.SetSubjectRequest_State" json:"state,omitempty"`
+	State SetSubjectRequest_State `protobuf:"varint,2,opt,name=state,proto3,enum=bindery.access.v1.SetSubjectRequest_State" json:"state,omitempty"`
+	// When the subject ends to act: from then on it is allowed nothing, in whatever
+	// state it is (SK-1). Absent means never. Not for groups.
+	ExpiresAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	// Which change of its owner this is, counted for each subject from 1 on. One that
+	// comes after a later one changes nothing: the later one stays in force. 0 means
+	// that the owner does not count.
+	Version       int64 `protobuf:"varint,4,opt,name=version,proto3" json:"version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -134,6 +141,20 @@ func (x *SetSubjectRequest) GetState() SetSubjectRequest_State {
 		return x.State
 	}
 	return SetSubjectRequest_STATE_UNSPECIFIED
+}
+
+func (x *SetSubjectRequest) GetExpiresAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return nil
+}
+
+func (x *SetSubjectRequest) GetVersion() int64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
 }
 
 // Answer of SetSubject.
@@ -393,6 +414,154 @@ func (x *RevokeTokenResponse) GetRevision() int64 {
 	return 0
 }
 
+// Request of RevokeSessions.
+type RevokeSessionsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The sessions to end, all in one change.
+	Sessions      []*RevokedSession `protobuf:"bytes,1,rep,name=sessions,proto3" json:"sessions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeSessionsRequest) Reset() {
+	*x = RevokeSessionsRequest{}
+	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeSessionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeSessionsRequest) ProtoMessage() {}
+
+func (x *RevokeSessionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeSessionsRequest.ProtoReflect.Descriptor instead.
+func (*RevokeSessionsRequest) Descriptor() ([]byte, []int) {
+	return file_bindery_access_v1_subject_service_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *RevokeSessionsRequest) GetSessions() []*RevokedSession {
+	if x != nil {
+		return x.Sessions
+	}
+	return nil
+}
+
+// RevokedSession is one login session that is to end.
+type RevokedSession struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the session, from the claims of its tokens; 16 bytes.
+	SessionId []byte `protobuf:"bytes,1,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	// End of the last token that the session can have: after it the fact may be
+	// forgotten.
+	ExpiresAt     *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokedSession) Reset() {
+	*x = RevokedSession{}
+	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokedSession) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokedSession) ProtoMessage() {}
+
+func (x *RevokedSession) ProtoReflect() protoreflect.Message {
+	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokedSession.ProtoReflect.Descriptor instead.
+func (*RevokedSession) Descriptor() ([]byte, []int) {
+	return file_bindery_access_v1_subject_service_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *RevokedSession) GetSessionId() []byte {
+	if x != nil {
+		return x.SessionId
+	}
+	return nil
+}
+
+func (x *RevokedSession) GetExpiresAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return nil
+}
+
+// Answer of RevokeSessions.
+type RevokeSessionsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Revision at which the change is in force.
+	Revision      int64 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeSessionsResponse) Reset() {
+	*x = RevokeSessionsResponse{}
+	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeSessionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeSessionsResponse) ProtoMessage() {}
+
+func (x *RevokeSessionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeSessionsResponse.ProtoReflect.Descriptor instead.
+func (*RevokeSessionsResponse) Descriptor() ([]byte, []int) {
+	return file_bindery_access_v1_subject_service_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *RevokeSessionsResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
 // Request of ListMemberships.
 type ListMembershipsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -406,7 +575,7 @@ type ListMembershipsRequest struct {
 
 func (x *ListMembershipsRequest) Reset() {
 	*x = ListMembershipsRequest{}
-	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[6]
+	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -418,7 +587,7 @@ func (x *ListMembershipsRequest) String() string {
 func (*ListMembershipsRequest) ProtoMessage() {}
 
 func (x *ListMembershipsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[6]
+	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -431,7 +600,7 @@ func (x *ListMembershipsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMembershipsRequest.ProtoReflect.Descriptor instead.
 func (*ListMembershipsRequest) Descriptor() ([]byte, []int) {
-	return file_bindery_access_v1_subject_service_proto_rawDescGZIP(), []int{6}
+	return file_bindery_access_v1_subject_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListMembershipsRequest) GetSubject() *Subject {
@@ -459,7 +628,7 @@ type ListMembershipsResponse struct {
 
 func (x *ListMembershipsResponse) Reset() {
 	*x = ListMembershipsResponse{}
-	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[7]
+	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -471,7 +640,7 @@ func (x *ListMembershipsResponse) String() string {
 func (*ListMembershipsResponse) ProtoMessage() {}
 
 func (x *ListMembershipsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[7]
+	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -484,7 +653,7 @@ func (x *ListMembershipsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMembershipsResponse.ProtoReflect.Descriptor instead.
 func (*ListMembershipsResponse) Descriptor() ([]byte, []int) {
-	return file_bindery_access_v1_subject_service_proto_rawDescGZIP(), []int{7}
+	return file_bindery_access_v1_subject_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListMembershipsResponse) GetContainers() []*Resource {
@@ -494,14 +663,402 @@ func (x *ListMembershipsResponse) GetContainers() []*Resource {
 	return nil
 }
 
+// Request of RemoveMembership.
+type RemoveMembershipRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the organization.
+	OrganizationId string `protobuf:"bytes,1,opt,name=organization_id,json=organizationId,proto3" json:"organization_id,omitempty"`
+	// The member, of any type but system.
+	Subject       *Subject `protobuf:"bytes,2,opt,name=subject,proto3" json:"subject,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveMembershipRequest) Reset() {
+	*x = RemoveMembershipRequest{}
+	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveMembershipRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveMembershipRequest) ProtoMessage() {}
+
+func (x *RemoveMembershipRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveMembershipRequest.ProtoReflect.Descriptor instead.
+func (*RemoveMembershipRequest) Descriptor() ([]byte, []int) {
+	return file_bindery_access_v1_subject_service_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *RemoveMembershipRequest) GetOrganizationId() string {
+	if x != nil {
+		return x.OrganizationId
+	}
+	return ""
+}
+
+func (x *RemoveMembershipRequest) GetSubject() *Subject {
+	if x != nil {
+		return x.Subject
+	}
+	return nil
+}
+
+// Answer of RemoveMembership.
+type RemoveMembershipResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Revision at which the change is in force.
+	Revision int64 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Whether the subject was a member until this call.
+	Removed       bool `protobuf:"varint,2,opt,name=removed,proto3" json:"removed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveMembershipResponse) Reset() {
+	*x = RemoveMembershipResponse{}
+	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveMembershipResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveMembershipResponse) ProtoMessage() {}
+
+func (x *RemoveMembershipResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveMembershipResponse.ProtoReflect.Descriptor instead.
+func (*RemoveMembershipResponse) Descriptor() ([]byte, []int) {
+	return file_bindery_access_v1_subject_service_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *RemoveMembershipResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *RemoveMembershipResponse) GetRemoved() bool {
+	if x != nil {
+		return x.Removed
+	}
+	return false
+}
+
+// Request of ListMembers.
+type ListMembersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The container: an organization, federation, user pool or group.
+	Container *Resource `protobuf:"bytes,1,opt,name=container,proto3" json:"container,omitempty"`
+	// At most this many members; 0 means 100.
+	PageSize int64 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_page_token of the page before; empty for the first page.
+	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListMembersRequest) Reset() {
+	*x = ListMembersRequest{}
+	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListMembersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListMembersRequest) ProtoMessage() {}
+
+func (x *ListMembersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListMembersRequest.ProtoReflect.Descriptor instead.
+func (*ListMembersRequest) Descriptor() ([]byte, []int) {
+	return file_bindery_access_v1_subject_service_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ListMembersRequest) GetContainer() *Resource {
+	if x != nil {
+		return x.Container
+	}
+	return nil
+}
+
+func (x *ListMembersRequest) GetPageSize() int64 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListMembersRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// Answer of ListMembers.
+type ListMembersResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The members.
+	Members []*Subject `protobuf:"bytes,1,rep,name=members,proto3" json:"members,omitempty"`
+	// Token of the next page; empty on the last one.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListMembersResponse) Reset() {
+	*x = ListMembersResponse{}
+	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListMembersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListMembersResponse) ProtoMessage() {}
+
+func (x *ListMembersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListMembersResponse.ProtoReflect.Descriptor instead.
+func (*ListMembersResponse) Descriptor() ([]byte, []int) {
+	return file_bindery_access_v1_subject_service_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ListMembersResponse) GetMembers() []*Subject {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+func (x *ListMembersResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// Request of BatchGetGroups.
+type BatchGetGroupsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Ids of groups; repeated ones count once.
+	Ids           []string `protobuf:"bytes,1,rep,name=ids,proto3" json:"ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BatchGetGroupsRequest) Reset() {
+	*x = BatchGetGroupsRequest{}
+	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BatchGetGroupsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BatchGetGroupsRequest) ProtoMessage() {}
+
+func (x *BatchGetGroupsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BatchGetGroupsRequest.ProtoReflect.Descriptor instead.
+func (*BatchGetGroupsRequest) Descriptor() ([]byte, []int) {
+	return file_bindery_access_v1_subject_service_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *BatchGetGroupsRequest) GetIds() []string {
+	if x != nil {
+		return x.Ids
+	}
+	return nil
+}
+
+// Answer of BatchGetGroups.
+type BatchGetGroupsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The groups that are there, in no order that matters.
+	Groups        []*BatchGetGroupsResponse_Group `protobuf:"bytes,1,rep,name=groups,proto3" json:"groups,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BatchGetGroupsResponse) Reset() {
+	*x = BatchGetGroupsResponse{}
+	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BatchGetGroupsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BatchGetGroupsResponse) ProtoMessage() {}
+
+func (x *BatchGetGroupsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BatchGetGroupsResponse.ProtoReflect.Descriptor instead.
+func (*BatchGetGroupsResponse) Descriptor() ([]byte, []int) {
+	return file_bindery_access_v1_subject_service_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *BatchGetGroupsResponse) GetGroups() []*BatchGetGroupsResponse_Group {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+// What a group is called.
+type BatchGetGroupsResponse_Group struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the group.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Id of the organization that it belongs to.
+	OrganizationId string `protobuf:"bytes,2,opt,name=organization_id,json=organizationId,proto3" json:"organization_id,omitempty"`
+	// Name of the group, unique in its organization.
+	Name          string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BatchGetGroupsResponse_Group) Reset() {
+	*x = BatchGetGroupsResponse_Group{}
+	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BatchGetGroupsResponse_Group) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BatchGetGroupsResponse_Group) ProtoMessage() {}
+
+func (x *BatchGetGroupsResponse_Group) ProtoReflect() protoreflect.Message {
+	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BatchGetGroupsResponse_Group.ProtoReflect.Descriptor instead.
+func (*BatchGetGroupsResponse_Group) Descriptor() ([]byte, []int) {
+	return file_bindery_access_v1_subject_service_proto_rawDescGZIP(), []int{16, 0}
+}
+
+func (x *BatchGetGroupsResponse_Group) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *BatchGetGroupsResponse_Group) GetOrganizationId() string {
+	if x != nil {
+		return x.OrganizationId
+	}
+	return ""
+}
+
+func (x *BatchGetGroupsResponse_Group) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
 var File_bindery_access_v1_subject_service_proto protoreflect.FileDescriptor
 
 const file_bindery_access_v1_subject_service_proto_rawDesc = "" +
 	"\n" +
-	"'bindery/access/v1/subject_service.proto\x12\x11bindery.access.v1\x1a&bindery/access/v1/access_binding.proto\x1a\x1bbindery/authz/v1/rule.proto\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe8\x01\n" +
+	"'bindery/access/v1/subject_service.proto\x12\x11bindery.access.v1\x1a&bindery/access/v1/access_binding.proto\x1a\x1bbindery/authz/v1/rule.proto\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd0\x02\n" +
 	"\x11SetSubjectRequest\x12<\n" +
 	"\asubject\x18\x01 \x01(\v2\x1a.bindery.access.v1.SubjectB\x06\xbaH\x03\xc8\x01\x01R\asubject\x12M\n" +
-	"\x05state\x18\x02 \x01(\x0e2*.bindery.access.v1.SetSubjectRequest.StateB\v\xbaH\b\xc8\x01\x01\x82\x01\x02\x10\x01R\x05state\"F\n" +
+	"\x05state\x18\x02 \x01(\x0e2*.bindery.access.v1.SetSubjectRequest.StateB\v\xbaH\b\xc8\x01\x01\x82\x01\x02\x10\x01R\x05state\x12C\n" +
+	"\n" +
+	"expires_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampB\b\xbaH\x05\xb2\x01\x02*\x00R\texpiresAt\x12!\n" +
+	"\aversion\x18\x04 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\aversion\"F\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\n" +
 	"\n" +
@@ -521,6 +1078,15 @@ const file_bindery_access_v1_subject_service_proto_rawDesc = "" +
 	"\n" +
 	"expires_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\texpiresAt\"1\n" +
 	"\x13RevokeTokenResponse\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\"c\n" +
+	"\x15RevokeSessionsRequest\x12J\n" +
+	"\bsessions\x18\x01 \x03(\v2!.bindery.access.v1.RevokedSessionB\v\xbaH\b\x92\x01\x05\b\x01\x10\xe8\aR\bsessions\"{\n" +
+	"\x0eRevokedSession\x12&\n" +
+	"\n" +
+	"session_id\x18\x01 \x01(\fB\a\xbaH\x04z\x02h\x10R\tsessionId\x12A\n" +
+	"\n" +
+	"expires_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\texpiresAt\"4\n" +
+	"\x16RevokeSessionsResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\"\x89\x01\n" +
 	"\x16ListMembershipsRequest\x12<\n" +
 	"\asubject\x18\x01 \x01(\v2\x1a.bindery.access.v1.SubjectB\x06\xbaH\x03\xc8\x01\x01R\asubject\x121\n" +
@@ -529,7 +1095,31 @@ const file_bindery_access_v1_subject_service_proto_rawDesc = "" +
 	"\x17ListMembershipsResponse\x12;\n" +
 	"\n" +
 	"containers\x18\x01 \x03(\v2\x1b.bindery.access.v1.ResourceR\n" +
-	"containers2\x83\x04\n" +
+	"containers\"\x8c\x01\n" +
+	"\x17RemoveMembershipRequest\x123\n" +
+	"\x0forganization_id\x18\x01 \x01(\tB\n" +
+	"\xbaH\a\xc8\x01\x01r\x02\x182R\x0eorganizationId\x12<\n" +
+	"\asubject\x18\x02 \x01(\v2\x1a.bindery.access.v1.SubjectB\x06\xbaH\x03\xc8\x01\x01R\asubject\"P\n" +
+	"\x18RemoveMembershipResponse\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\x12\x18\n" +
+	"\aremoved\x18\x02 \x01(\bR\aremoved\"\xa9\x01\n" +
+	"\x12ListMembersRequest\x12A\n" +
+	"\tcontainer\x18\x01 \x01(\v2\x1b.bindery.access.v1.ResourceB\x06\xbaH\x03\xc8\x01\x01R\tcontainer\x12'\n" +
+	"\tpage_size\x18\x02 \x01(\x03B\n" +
+	"\xbaH\a\"\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xd0\x0fR\tpageToken\"s\n" +
+	"\x13ListMembersResponse\x124\n" +
+	"\amembers\x18\x01 \x03(\v2\x1a.bindery.access.v1.SubjectR\amembers\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\":\n" +
+	"\x15BatchGetGroupsRequest\x12!\n" +
+	"\x03ids\x18\x01 \x03(\tB\x0f\xbaH\f\x92\x01\t\x10\xe8\a\"\x04r\x02\x182R\x03ids\"\xb7\x01\n" +
+	"\x16BatchGetGroupsResponse\x12G\n" +
+	"\x06groups\x18\x01 \x03(\v2/.bindery.access.v1.BatchGetGroupsResponse.GroupR\x06groups\x1aT\n" +
+	"\x05Group\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12'\n" +
+	"\x0forganization_id\x18\x02 \x01(\tR\x0eorganizationId\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name2\xb8\b\n" +
 	"\x0eSubjectService\x12k\n" +
 	"\n" +
 	"SetSubject\x12$.bindery.access.v1.SetSubjectRequest\x1a%.bindery.access.v1.SetSubjectResponse\"\x10\xca\xd6*\f\x1a\n" +
@@ -539,6 +1129,20 @@ const file_bindery_access_v1_subject_service_proto_rawDesc = "" +
 	"\bidentity\n" +
 	"\x0fresourcemanager\x12n\n" +
 	"\vRevokeToken\x12%.bindery.access.v1.RevokeTokenRequest\x1a&.bindery.access.v1.RevokeTokenResponse\"\x10\xca\xd6*\f\x1a\n" +
+	"\n" +
+	"\bidentity\x12\x8e\x01\n" +
+	"\x10RemoveMembership\x12*.bindery.access.v1.RemoveMembershipRequest\x1a+.bindery.access.v1.RemoveMembershipResponse\"!\xca\xd6*\x1d\x1a\x1b\n" +
+	"\bidentity\n" +
+	"\x0fresourcemanager\x12\x8e\x01\n" +
+	"\vListMembers\x12%.bindery.access.v1.ListMembersRequest\x1a&.bindery.access.v1.ListMembersResponse\"0\xca\xd6*,\x1a*\n" +
+	"\bidentity\n" +
+	"\rnotifications\n" +
+	"\x0fresourcemanager\x12\x97\x01\n" +
+	"\x0eBatchGetGroups\x12(.bindery.access.v1.BatchGetGroupsRequest\x1a).bindery.access.v1.BatchGetGroupsResponse\"0\xca\xd6*,\x1a*\n" +
+	"\bidentity\n" +
+	"\rnotifications\n" +
+	"\x0fresourcemanager\x12w\n" +
+	"\x0eRevokeSessions\x12(.bindery.access.v1.RevokeSessionsRequest\x1a).bindery.access.v1.RevokeSessionsResponse\"\x10\xca\xd6*\f\x1a\n" +
 	"\n" +
 	"\bidentity\x12\x8b\x01\n" +
 	"\x0fListMemberships\x12).bindery.access.v1.ListMembershipsRequest\x1a*.bindery.access.v1.ListMembershipsResponse\"!\xca\xd6*\x1d\x1a\x1b\n" +
@@ -558,43 +1162,68 @@ func file_bindery_access_v1_subject_service_proto_rawDescGZIP() []byte {
 }
 
 var file_bindery_access_v1_subject_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_bindery_access_v1_subject_service_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_bindery_access_v1_subject_service_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_bindery_access_v1_subject_service_proto_goTypes = []any{
-	(SetSubjectRequest_State)(0),    // 0: bindery.access.v1.SetSubjectRequest.State
-	(*SetSubjectRequest)(nil),       // 1: bindery.access.v1.SetSubjectRequest
-	(*SetSubjectResponse)(nil),      // 2: bindery.access.v1.SetSubjectResponse
-	(*UpdateMembersRequest)(nil),    // 3: bindery.access.v1.UpdateMembersRequest
-	(*UpdateMembersResponse)(nil),   // 4: bindery.access.v1.UpdateMembersResponse
-	(*RevokeTokenRequest)(nil),      // 5: bindery.access.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),     // 6: bindery.access.v1.RevokeTokenResponse
-	(*ListMembershipsRequest)(nil),  // 7: bindery.access.v1.ListMembershipsRequest
-	(*ListMembershipsResponse)(nil), // 8: bindery.access.v1.ListMembershipsResponse
-	(*Subject)(nil),                 // 9: bindery.access.v1.Subject
-	(*Resource)(nil),                // 10: bindery.access.v1.Resource
-	(*timestamppb.Timestamp)(nil),   // 11: google.protobuf.Timestamp
+	(SetSubjectRequest_State)(0),         // 0: bindery.access.v1.SetSubjectRequest.State
+	(*SetSubjectRequest)(nil),            // 1: bindery.access.v1.SetSubjectRequest
+	(*SetSubjectResponse)(nil),           // 2: bindery.access.v1.SetSubjectResponse
+	(*UpdateMembersRequest)(nil),         // 3: bindery.access.v1.UpdateMembersRequest
+	(*UpdateMembersResponse)(nil),        // 4: bindery.access.v1.UpdateMembersResponse
+	(*RevokeTokenRequest)(nil),           // 5: bindery.access.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),          // 6: bindery.access.v1.RevokeTokenResponse
+	(*RevokeSessionsRequest)(nil),        // 7: bindery.access.v1.RevokeSessionsRequest
+	(*RevokedSession)(nil),               // 8: bindery.access.v1.RevokedSession
+	(*RevokeSessionsResponse)(nil),       // 9: bindery.access.v1.RevokeSessionsResponse
+	(*ListMembershipsRequest)(nil),       // 10: bindery.access.v1.ListMembershipsRequest
+	(*ListMembershipsResponse)(nil),      // 11: bindery.access.v1.ListMembershipsResponse
+	(*RemoveMembershipRequest)(nil),      // 12: bindery.access.v1.RemoveMembershipRequest
+	(*RemoveMembershipResponse)(nil),     // 13: bindery.access.v1.RemoveMembershipResponse
+	(*ListMembersRequest)(nil),           // 14: bindery.access.v1.ListMembersRequest
+	(*ListMembersResponse)(nil),          // 15: bindery.access.v1.ListMembersResponse
+	(*BatchGetGroupsRequest)(nil),        // 16: bindery.access.v1.BatchGetGroupsRequest
+	(*BatchGetGroupsResponse)(nil),       // 17: bindery.access.v1.BatchGetGroupsResponse
+	(*BatchGetGroupsResponse_Group)(nil), // 18: bindery.access.v1.BatchGetGroupsResponse.Group
+	(*Subject)(nil),                      // 19: bindery.access.v1.Subject
+	(*timestamppb.Timestamp)(nil),        // 20: google.protobuf.Timestamp
+	(*Resource)(nil),                     // 21: bindery.access.v1.Resource
 }
 var file_bindery_access_v1_subject_service_proto_depIdxs = []int32{
-	9,  // 0: bindery.access.v1.SetSubjectRequest.subject:type_name -> bindery.access.v1.Subject
+	19, // 0: bindery.access.v1.SetSubjectRequest.subject:type_name -> bindery.access.v1.Subject
 	0,  // 1: bindery.access.v1.SetSubjectRequest.state:type_name -> bindery.access.v1.SetSubjectRequest.State
-	10, // 2: bindery.access.v1.UpdateMembersRequest.container:type_name -> bindery.access.v1.Resource
-	9,  // 3: bindery.access.v1.UpdateMembersRequest.add:type_name -> bindery.access.v1.Subject
-	9,  // 4: bindery.access.v1.UpdateMembersRequest.remove:type_name -> bindery.access.v1.Subject
-	11, // 5: bindery.access.v1.RevokeTokenRequest.expires_at:type_name -> google.protobuf.Timestamp
-	9,  // 6: bindery.access.v1.ListMembershipsRequest.subject:type_name -> bindery.access.v1.Subject
-	10, // 7: bindery.access.v1.ListMembershipsResponse.containers:type_name -> bindery.access.v1.Resource
-	1,  // 8: bindery.access.v1.SubjectService.SetSubject:input_type -> bindery.access.v1.SetSubjectRequest
-	3,  // 9: bindery.access.v1.SubjectService.UpdateMembers:input_type -> bindery.access.v1.UpdateMembersRequest
-	5,  // 10: bindery.access.v1.SubjectService.RevokeToken:input_type -> bindery.access.v1.RevokeTokenRequest
-	7,  // 11: bindery.access.v1.SubjectService.ListMemberships:input_type -> bindery.access.v1.ListMembershipsRequest
-	2,  // 12: bindery.access.v1.SubjectService.SetSubject:output_type -> bindery.access.v1.SetSubjectResponse
-	4,  // 13: bindery.access.v1.SubjectService.UpdateMembers:output_type -> bindery.access.v1.UpdateMembersResponse
-	6,  // 14: bindery.access.v1.SubjectService.RevokeToken:output_type -> bindery.access.v1.RevokeTokenResponse
-	8,  // 15: bindery.access.v1.SubjectService.ListMemberships:output_type -> bindery.access.v1.ListMembershipsResponse
-	12, // [12:16] is the sub-list for method output_type
-	8,  // [8:12] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	20, // 2: bindery.access.v1.SetSubjectRequest.expires_at:type_name -> google.protobuf.Timestamp
+	21, // 3: bindery.access.v1.UpdateMembersRequest.container:type_name -> bindery.access.v1.Resource
+	19, // 4: bindery.access.v1.UpdateMembersRequest.add:type_name -> bindery.access.v1.Subject
+	19, // 5: bindery.access.v1.UpdateMembersRequest.remove:type_name -> bindery.access.v1.Subject
+	20, // 6: bindery.access.v1.RevokeTokenRequest.expires_at:type_name -> google.protobuf.Timestamp
+	8,  // 7: bindery.access.v1.RevokeSessionsRequest.sessions:type_name -> bindery.access.v1.RevokedSession
+	20, // 8: bindery.access.v1.RevokedSession.expires_at:type_name -> google.protobuf.Timestamp
+	19, // 9: bindery.access.v1.ListMembershipsRequest.subject:type_name -> bindery.access.v1.Subject
+	21, // 10: bindery.access.v1.ListMembershipsResponse.containers:type_name -> bindery.access.v1.Resource
+	19, // 11: bindery.access.v1.RemoveMembershipRequest.subject:type_name -> bindery.access.v1.Subject
+	21, // 12: bindery.access.v1.ListMembersRequest.container:type_name -> bindery.access.v1.Resource
+	19, // 13: bindery.access.v1.ListMembersResponse.members:type_name -> bindery.access.v1.Subject
+	18, // 14: bindery.access.v1.BatchGetGroupsResponse.groups:type_name -> bindery.access.v1.BatchGetGroupsResponse.Group
+	1,  // 15: bindery.access.v1.SubjectService.SetSubject:input_type -> bindery.access.v1.SetSubjectRequest
+	3,  // 16: bindery.access.v1.SubjectService.UpdateMembers:input_type -> bindery.access.v1.UpdateMembersRequest
+	5,  // 17: bindery.access.v1.SubjectService.RevokeToken:input_type -> bindery.access.v1.RevokeTokenRequest
+	12, // 18: bindery.access.v1.SubjectService.RemoveMembership:input_type -> bindery.access.v1.RemoveMembershipRequest
+	14, // 19: bindery.access.v1.SubjectService.ListMembers:input_type -> bindery.access.v1.ListMembersRequest
+	16, // 20: bindery.access.v1.SubjectService.BatchGetGroups:input_type -> bindery.access.v1.BatchGetGroupsRequest
+	7,  // 21: bindery.access.v1.SubjectService.RevokeSessions:input_type -> bindery.access.v1.RevokeSessionsRequest
+	10, // 22: bindery.access.v1.SubjectService.ListMemberships:input_type -> bindery.access.v1.ListMembershipsRequest
+	2,  // 23: bindery.access.v1.SubjectService.SetSubject:output_type -> bindery.access.v1.SetSubjectResponse
+	4,  // 24: bindery.access.v1.SubjectService.UpdateMembers:output_type -> bindery.access.v1.UpdateMembersResponse
+	6,  // 25: bindery.access.v1.SubjectService.RevokeToken:output_type -> bindery.access.v1.RevokeTokenResponse
+	13, // 26: bindery.access.v1.SubjectService.RemoveMembership:output_type -> bindery.access.v1.RemoveMembershipResponse
+	15, // 27: bindery.access.v1.SubjectService.ListMembers:output_type -> bindery.access.v1.ListMembersResponse
+	17, // 28: bindery.access.v1.SubjectService.BatchGetGroups:output_type -> bindery.access.v1.BatchGetGroupsResponse
+	9,  // 29: bindery.access.v1.SubjectService.RevokeSessions:output_type -> bindery.access.v1.RevokeSessionsResponse
+	11, // 30: bindery.access.v1.SubjectService.ListMemberships:output_type -> bindery.access.v1.ListMembershipsResponse
+	23, // [23:31] is the sub-list for method output_type
+	15, // [15:23] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_bindery_access_v1_subject_service_proto_init() }
@@ -609,7 +1238,7 @@ func file_bindery_access_v1_subject_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_bindery_access_v1_subject_service_proto_rawDesc), len(file_bindery_access_v1_subject_service_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   8,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

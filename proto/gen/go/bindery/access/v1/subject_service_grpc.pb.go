@@ -19,10 +19,14 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	SubjectService_SetSubject_FullMethodName      = "/bindery.access.v1.SubjectService/SetSubject"
-	SubjectService_UpdateMembers_FullMethodName   = "/bindery.access.v1.SubjectService/UpdateMembers"
-	SubjectService_RevokeToken_FullMethodName     = "/bindery.access.v1.SubjectService/RevokeToken"
-	SubjectService_ListMemberships_FullMethodName = "/bindery.access.v1.SubjectService/ListMemberships"
+	SubjectService_SetSubject_FullMethodName       = "/bindery.access.v1.SubjectService/SetSubject"
+	SubjectService_UpdateMembers_FullMethodName    = "/bindery.access.v1.SubjectService/UpdateMembers"
+	SubjectService_RevokeToken_FullMethodName      = "/bindery.access.v1.SubjectService/RevokeToken"
+	SubjectService_RemoveMembership_FullMethodName = "/bindery.access.v1.SubjectService/RemoveMembership"
+	SubjectService_ListMembers_FullMethodName      = "/bindery.access.v1.SubjectService/ListMembers"
+	SubjectService_BatchGetGroups_FullMethodName   = "/bindery.access.v1.SubjectService/BatchGetGroups"
+	SubjectService_RevokeSessions_FullMethodName   = "/bindery.access.v1.SubjectService/RevokeSessions"
+	SubjectService_ListMemberships_FullMethodName  = "/bindery.access.v1.SubjectService/ListMemberships"
 )
 
 // SubjectServiceClient is the client API for SubjectService service.
@@ -34,8 +38,8 @@ const (
 // told who they are; what they may do is decided here. Every method may be
 // repeated and then changes nothing.
 type SubjectServiceClient interface {
-	// Makes a subject known, or changes its state. A deleted subject never comes
-	// back: SUBJECT_DELETED.
+	// Makes a subject known, or changes its state or its end. A deleted subject never
+	// comes back: SUBJECT_DELETED.
 	SetSubject(ctx context.Context, in *SetSubjectRequest, opts ...grpc.CallOption) (*SetSubjectResponse, error)
 	// Adds subjects to a container (organization, federation, user pool or group)
 	// and removes others from it (SU-7, GR-3). Fails: MEMBERSHIP_CYCLE,
@@ -43,6 +47,19 @@ type SubjectServiceClient interface {
 	UpdateMembers(ctx context.Context, in *UpdateMembersRequest, opts ...grpc.CallOption) (*UpdateMembersResponse, error)
 	// Makes a token void before its end (TK-3).
 	RevokeToken(ctx context.Context, in *RevokeTokenRequest, opts ...grpc.CallOption) (*RevokeTokenResponse, error)
+	// Takes a subject out of an organization: out of every group, federation and
+	// user pool of it, all its access bindings on the organization and below it, and
+	// then the membership, in one change (GR-6). A subject that is no member is left
+	// as it is. Fails: RESOURCE_NOT_FOUND (the organization), LAST_OWNER when the
+	// organization or a cloud in it would be left without an owner (OW-3, OW-4).
+	RemoveMembership(ctx context.Context, in *RemoveMembershipRequest, opts ...grpc.CallOption) (*RemoveMembershipResponse, error)
+	// Lists the direct members of a container, in the order in which they joined.
+	// Fails: RESOURCE_NOT_FOUND (the container).
+	ListMembers(ctx context.Context, in *ListMembersRequest, opts ...grpc.CallOption) (*ListMembersResponse, error)
+	// Reads what groups are called. Groups that are not there are left out.
+	BatchGetGroups(ctx context.Context, in *BatchGetGroupsRequest, opts ...grpc.CallOption) (*BatchGetGroupsResponse, error)
+	// Ends login sessions: every token of one is void, whenever it was issued (TK-5).
+	RevokeSessions(ctx context.Context, in *RevokeSessionsRequest, opts ...grpc.CallOption) (*RevokeSessionsResponse, error)
 	// Lists the containers in which a subject is a direct member.
 	ListMemberships(ctx context.Context, in *ListMembershipsRequest, opts ...grpc.CallOption) (*ListMembershipsResponse, error)
 }
@@ -85,6 +102,46 @@ func (c *subjectServiceClient) RevokeToken(ctx context.Context, in *RevokeTokenR
 	return out, nil
 }
 
+func (c *subjectServiceClient) RemoveMembership(ctx context.Context, in *RemoveMembershipRequest, opts ...grpc.CallOption) (*RemoveMembershipResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RemoveMembershipResponse)
+	err := c.cc.Invoke(ctx, SubjectService_RemoveMembership_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *subjectServiceClient) ListMembers(ctx context.Context, in *ListMembersRequest, opts ...grpc.CallOption) (*ListMembersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListMembersResponse)
+	err := c.cc.Invoke(ctx, SubjectService_ListMembers_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *subjectServiceClient) BatchGetGroups(ctx context.Context, in *BatchGetGroupsRequest, opts ...grpc.CallOption) (*BatchGetGroupsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(BatchGetGroupsResponse)
+	err := c.cc.Invoke(ctx, SubjectService_BatchGetGroups_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *subjectServiceClient) RevokeSessions(ctx context.Context, in *RevokeSessionsRequest, opts ...grpc.CallOption) (*RevokeSessionsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RevokeSessionsResponse)
+	err := c.cc.Invoke(ctx, SubjectService_RevokeSessions_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *subjectServiceClient) ListMemberships(ctx context.Context, in *ListMembershipsRequest, opts ...grpc.CallOption) (*ListMembershipsResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListMembershipsResponse)
@@ -104,8 +161,8 @@ func (c *subjectServiceClient) ListMemberships(ctx context.Context, in *ListMemb
 // told who they are; what they may do is decided here. Every method may be
 // repeated and then changes nothing.
 type SubjectServiceServer interface {
-	// Makes a subject known, or changes its state. A deleted subject never comes
-	// back: SUBJECT_DELETED.
+	// Makes a subject known, or changes its state or its end. A deleted subject never
+	// comes back: SUBJECT_DELETED.
 	SetSubject(context.Context, *SetSubjectRequest) (*SetSubjectResponse, error)
 	// Adds subjects to a container (organization, federation, user pool or group)
 	// and removes others from it (SU-7, GR-3). Fails: MEMBERSHIP_CYCLE,
@@ -113,6 +170,19 @@ type SubjectServiceServer interface {
 	UpdateMembers(context.Context, *UpdateMembersRequest) (*UpdateMembersResponse, error)
 	// Makes a token void before its end (TK-3).
 	RevokeToken(context.Context, *RevokeTokenRequest) (*RevokeTokenResponse, error)
+	// Takes a subject out of an organization: out of every group, federation and
+	// user pool of it, all its access bindings on the organization and below it, and
+	// then the membership, in one change (GR-6). A subject that is no member is left
+	// as it is. Fails: RESOURCE_NOT_FOUND (the organization), LAST_OWNER when the
+	// organization or a cloud in it would be left without an owner (OW-3, OW-4).
+	RemoveMembership(context.Context, *RemoveMembershipRequest) (*RemoveMembershipResponse, error)
+	// Lists the direct members of a container, in the order in which they joined.
+	// Fails: RESOURCE_NOT_FOUND (the container).
+	ListMembers(context.Context, *ListMembersRequest) (*ListMembersResponse, error)
+	// Reads what groups are called. Groups that are not there are left out.
+	BatchGetGroups(context.Context, *BatchGetGroupsRequest) (*BatchGetGroupsResponse, error)
+	// Ends login sessions: every token of one is void, whenever it was issued (TK-5).
+	RevokeSessions(context.Context, *RevokeSessionsRequest) (*RevokeSessionsResponse, error)
 	// Lists the containers in which a subject is a direct member.
 	ListMemberships(context.Context, *ListMembershipsRequest) (*ListMembershipsResponse, error)
 	mustEmbedUnimplementedSubjectServiceServer()
@@ -133,6 +203,18 @@ func (UnimplementedSubjectServiceServer) UpdateMembers(context.Context, *UpdateM
 }
 func (UnimplementedSubjectServiceServer) RevokeToken(context.Context, *RevokeTokenRequest) (*RevokeTokenResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RevokeToken not implemented")
+}
+func (UnimplementedSubjectServiceServer) RemoveMembership(context.Context, *RemoveMembershipRequest) (*RemoveMembershipResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RemoveMembership not implemented")
+}
+func (UnimplementedSubjectServiceServer) ListMembers(context.Context, *ListMembersRequest) (*ListMembersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListMembers not implemented")
+}
+func (UnimplementedSubjectServiceServer) BatchGetGroups(context.Context, *BatchGetGroupsRequest) (*BatchGetGroupsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method BatchGetGroups not implemented")
+}
+func (UnimplementedSubjectServiceServer) RevokeSessions(context.Context, *RevokeSessionsRequest) (*RevokeSessionsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RevokeSessions not implemented")
 }
 func (UnimplementedSubjectServiceServer) ListMemberships(context.Context, *ListMembershipsRequest) (*ListMembershipsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListMemberships not implemented")
@@ -212,6 +294,78 @@ func _SubjectService_RevokeToken_Handler(srv interface{}, ctx context.Context, d
 	return interceptor(ctx, in, info, handler)
 }
 
+func _SubjectService_RemoveMembership_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RemoveMembershipRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SubjectServiceServer).RemoveMembership(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SubjectService_RemoveMembership_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SubjectServiceServer).RemoveMembership(ctx, req.(*RemoveMembershipRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _SubjectService_ListMembers_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListMembersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SubjectServiceServer).ListMembers(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SubjectService_ListMembers_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SubjectServiceServer).ListMembers(ctx, req.(*ListMembersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _SubjectService_BatchGetGroups_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(BatchGetGroupsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SubjectServiceServer).BatchGetGroups(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SubjectService_BatchGetGroups_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SubjectServiceServer).BatchGetGroups(ctx, req.(*BatchGetGroupsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _SubjectService_RevokeSessions_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RevokeSessionsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SubjectServiceServer).RevokeSessions(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SubjectService_RevokeSessions_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SubjectServiceServer).RevokeSessions(ctx, req.(*RevokeSessionsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _SubjectService_ListMemberships_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListMembershipsRequest)
 	if err := dec(in); err != nil {
@@ -248,6 +402,22 @@ var SubjectService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RevokeToken",
 			Handler:    _SubjectService_RevokeToken_Handler,
+		},
+		{
+			MethodName: "RemoveMembership",
+			Handler:    _SubjectService_RemoveMembership_Handler,
+		},
+		{
+			MethodName: "ListMembers",
+			Handler:    _SubjectService_ListMembers_Handler,
+		},
+		{
+			MethodName: "BatchGetGroups",
+			Handler:    _SubjectService_BatchGetGroups_Handler,
+		},
+		{
+			MethodName: "RevokeSessions",
+			Handler:    _SubjectService_RevokeSessions_Handler,
 		},
 		{
 			MethodName: "ListMemberships",

@@ -122,7 +122,20 @@ type Rule struct {
 	// The method answers with a list from which the caller's lack of a permission
 	// removes items one by one. The resource must exist, but whoever lacks
 	// `permission` on it still enters; the method asks the checker for each item.
-	Filtered      bool `protobuf:"varint,9,opt,name=filtered,proto3" json:"filtered,omitempty"`
+	Filtered bool `protobuf:"varint,9,opt,name=filtered,proto3" json:"filtered,omitempty"`
+	// Name of the request field that holds the subject whom the call is about. When
+	// it is empty or names the caller, the caller acts for itself, and being an
+	// authenticated subject is enough. Goes with a check only.
+	SelfField string `protobuf:"bytes,10,opt,name=self_field,json=selfField,proto3" json:"self_field,omitempty"`
+	// Further permissions on `resource`: one of them, or `permission`, lets the
+	// caller in. The method then decides by the state of the resource which of them
+	// it needs, where that state is locked (an external group is changed by another
+	// permission than a basic one).
+	Or []string `protobuf:"bytes,11,rep,name=or,proto3" json:"or,omitempty"`
+	// Names of units of the suite that may call as well, whoever they act for and whatever
+	// the checked fields hold; "*" for every unit whose key is trusted. Goes with a check
+	// only.
+	Units         []string `protobuf:"bytes,12,rep,name=units,proto3" json:"units,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -220,13 +233,36 @@ func (x *Rule) GetFiltered() bool {
 	return false
 }
 
+func (x *Rule) GetSelfField() string {
+	if x != nil {
+		return x.SelfField
+	}
+	return ""
+}
+
+func (x *Rule) GetOr() []string {
+	if x != nil {
+		return x.Or
+	}
+	return nil
+}
+
+func (x *Rule) GetUnits() []string {
+	if x != nil {
+		return x.Units
+	}
+	return nil
+}
+
 // Check is one further permission on one further resource.
 type Check struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The permission that the caller must hold on `resource`.
 	Permission string `protobuf:"bytes,1,opt,name=permission,proto3" json:"permission,omitempty"`
 	// The resource on which the permission is checked.
-	Resource      *Resource `protobuf:"bytes,2,opt,name=resource,proto3" json:"resource,omitempty"`
+	Resource *Resource `protobuf:"bytes,2,opt,name=resource,proto3" json:"resource,omitempty"`
+	// The last part of the permission, as in Rule. Set instead of `permission`.
+	Verb          string `protobuf:"bytes,3,opt,name=verb,proto3" json:"verb,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -273,6 +309,13 @@ func (x *Check) GetResource() *Resource {
 		return x.Resource
 	}
 	return nil
+}
+
+func (x *Check) GetVerb() string {
+	if x != nil {
+		return x.Verb
+	}
+	return ""
 }
 
 // Internal admits units of the suite.
@@ -326,7 +369,8 @@ func (x *Internal) GetUnits() []string {
 type Resource struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Type of the resource, e.g. "resource-manager.cloud". Empty when
-	// `type_field` is set.
+	// `type_field` is set, or when `resolve` finds the type and the check has a
+	// verb.
 	Type string `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"`
 	// Path of the request field that holds the id; parts are joined by a dot.
 	Field string `protobuf:"bytes,2,opt,name=field,proto3" json:"field,omitempty"`
@@ -336,7 +380,8 @@ type Resource struct {
 	// What an empty id means.
 	OnEmpty OnEmpty `protobuf:"varint,4,opt,name=on_empty,json=onEmpty,proto3,enum=bindery.authz.v1.OnEmpty" json:"on_empty,omitempty"`
 	// Name of a resolver that the unit registers at boot, which leads from the
-	// value of `field` to the checked resource (a key to its service account).
+	// value of `field` to the checked resource (a key to its service account). When
+	// that is the caller's own account, no permission is needed.
 	// Empty means that the value is the id of the resource.
 	Resolve       string `protobuf:"bytes,5,opt,name=resolve,proto3" json:"resolve,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -431,7 +476,7 @@ var File_bindery_authz_v1_rule_proto protoreflect.FileDescriptor
 
 const file_bindery_authz_v1_rule_proto_rawDesc = "" +
 	"\n" +
-	"\x1bbindery/authz/v1/rule.proto\x12\x10bindery.authz.v1\x1a google/protobuf/descriptor.proto\"\xde\x02\n" +
+	"\x1bbindery/authz/v1/rule.proto\x12\x10bindery.authz.v1\x1a google/protobuf/descriptor.proto\"\xa3\x03\n" +
 	"\x04Rule\x12\x16\n" +
 	"\x06public\x18\x01 \x01(\bR\x06public\x12$\n" +
 	"\rauthenticated\x18\x02 \x01(\bR\rauthenticated\x126\n" +
@@ -443,12 +488,18 @@ const file_bindery_authz_v1_rule_proto_rawDesc = "" +
 	"\bresource\x18\x06 \x01(\v2\x1a.bindery.authz.v1.ResourceR\bresource\x12+\n" +
 	"\x04also\x18\a \x03(\v2\x17.bindery.authz.v1.CheckR\x04also\x12+\n" +
 	"\x11credential_fields\x18\b \x03(\tR\x10credentialFields\x12\x1a\n" +
-	"\bfiltered\x18\t \x01(\bR\bfiltered\"_\n" +
+	"\bfiltered\x18\t \x01(\bR\bfiltered\x12\x1d\n" +
+	"\n" +
+	"self_field\x18\n" +
+	" \x01(\tR\tselfField\x12\x0e\n" +
+	"\x02or\x18\v \x03(\tR\x02or\x12\x14\n" +
+	"\x05units\x18\f \x03(\tR\x05units\"s\n" +
 	"\x05Check\x12\x1e\n" +
 	"\n" +
 	"permission\x18\x01 \x01(\tR\n" +
 	"permission\x126\n" +
-	"\bresource\x18\x02 \x01(\v2\x1a.bindery.authz.v1.ResourceR\bresource\" \n" +
+	"\bresource\x18\x02 \x01(\v2\x1a.bindery.authz.v1.ResourceR\bresource\x12\x12\n" +
+	"\x04verb\x18\x03 \x01(\tR\x04verb\" \n" +
 	"\bInternal\x12\x14\n" +
 	"\x05units\x18\x01 \x03(\tR\x05units\"\xa3\x01\n" +
 	"\bResource\x12\x12\n" +

@@ -24,13 +24,81 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// State of a user.
+type OperatorUser_State int32
+
+const (
+	// Not a state.
+	OperatorUser_STATE_UNSPECIFIED OperatorUser_State = 0
+	// Is made known to the permission checker.
+	OperatorUser_CREATING OperatorUser_State = 1
+	// May act.
+	OperatorUser_ACTIVE OperatorUser_State = 2
+	// May not act.
+	OperatorUser_SUSPENDED OperatorUser_State = 3
+	// Is being deleted.
+	OperatorUser_DELETING OperatorUser_State = 4
+)
+
+// Enum value maps for OperatorUser_State.
+var (
+	OperatorUser_State_name = map[int32]string{
+		0: "STATE_UNSPECIFIED",
+		1: "CREATING",
+		2: "ACTIVE",
+		3: "SUSPENDED",
+		4: "DELETING",
+	}
+	OperatorUser_State_value = map[string]int32{
+		"STATE_UNSPECIFIED": 0,
+		"CREATING":          1,
+		"ACTIVE":            2,
+		"SUSPENDED":         3,
+		"DELETING":          4,
+	}
+)
+
+func (x OperatorUser_State) Enum() *OperatorUser_State {
+	p := new(OperatorUser_State)
+	*p = x
+	return p
+}
+
+func (x OperatorUser_State) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (OperatorUser_State) Descriptor() protoreflect.EnumDescriptor {
+	return file_bindery_identity_v1_operator_service_proto_enumTypes[0].Descriptor()
+}
+
+func (OperatorUser_State) Type() protoreflect.EnumType {
+	return &file_bindery_identity_v1_operator_service_proto_enumTypes[0]
+}
+
+func (x OperatorUser_State) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use OperatorUser_State.Descriptor instead.
+func (OperatorUser_State) EnumDescriptor() ([]byte, []int) {
+	return file_bindery_identity_v1_operator_service_proto_rawDescGZIP(), []int{2, 0}
+}
+
 // Request of CreateUser.
 type CreateUserRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Login, unique without regard to case.
 	Login string `protobuf:"bytes,1,opt,name=login,proto3" json:"login,omitempty"`
-	// E-mail address, unique without regard to case.
-	Email         string `protobuf:"bytes,2,opt,name=email,proto3" json:"email,omitempty"`
+	// E-mail address, unique without regard to case, in ASCII; a domain in another
+	// script in its xn-- form. The operator vouches that it is the user's own.
+	Email string `protobuf:"bytes,2,opt,name=email,proto3" json:"email,omitempty"`
+	// Given name.
+	GivenName string `protobuf:"bytes,3,opt,name=given_name,json=givenName,proto3" json:"given_name,omitempty"`
+	// Family name.
+	FamilyName string `protobuf:"bytes,4,opt,name=family_name,json=familyName,proto3" json:"family_name,omitempty"`
+	// Phone number with its country, e.g. "+49301234567" (E.164); empty for none.
+	PhoneNumber   string `protobuf:"bytes,5,opt,name=phone_number,json=phoneNumber,proto3" json:"phone_number,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -75,6 +143,27 @@ func (x *CreateUserRequest) GetLogin() string {
 func (x *CreateUserRequest) GetEmail() string {
 	if x != nil {
 		return x.Email
+	}
+	return ""
+}
+
+func (x *CreateUserRequest) GetGivenName() string {
+	if x != nil {
+		return x.GivenName
+	}
+	return ""
+}
+
+func (x *CreateUserRequest) GetFamilyName() string {
+	if x != nil {
+		return x.FamilyName
+	}
+	return ""
+}
+
+func (x *CreateUserRequest) GetPhoneNumber() string {
+	if x != nil {
+		return x.PhoneNumber
 	}
 	return ""
 }
@@ -143,6 +232,510 @@ func (x *CreateUserResponse) GetOauthToken() string {
 	return ""
 }
 
+// OperatorUser is a user as the operator sees it.
+type OperatorUser struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the user.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Login.
+	Login string `protobuf:"bytes,2,opt,name=login,proto3" json:"login,omitempty"`
+	// E-mail address.
+	Email string `protobuf:"bytes,3,opt,name=email,proto3" json:"email,omitempty"`
+	// Where the user stands.
+	State OperatorUser_State `protobuf:"varint,4,opt,name=state,proto3,enum=bindery.identity.v1.OperatorUser_State" json:"state,omitempty"`
+	// When the user was made.
+	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	// When the user last got a token; absent when never.
+	LastAuthenticatedAt *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=last_authenticated_at,json=lastAuthenticatedAt,proto3" json:"last_authenticated_at,omitempty"`
+	// Why the user is suspended; empty otherwise.
+	SuspendReason string `protobuf:"bytes,7,opt,name=suspend_reason,json=suspendReason,proto3" json:"suspend_reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OperatorUser) Reset() {
+	*x = OperatorUser{}
+	mi := &file_bindery_identity_v1_operator_service_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OperatorUser) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OperatorUser) ProtoMessage() {}
+
+func (x *OperatorUser) ProtoReflect() protoreflect.Message {
+	mi := &file_bindery_identity_v1_operator_service_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OperatorUser.ProtoReflect.Descriptor instead.
+func (*OperatorUser) Descriptor() ([]byte, []int) {
+	return file_bindery_identity_v1_operator_service_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *OperatorUser) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *OperatorUser) GetLogin() string {
+	if x != nil {
+		return x.Login
+	}
+	return ""
+}
+
+func (x *OperatorUser) GetEmail() string {
+	if x != nil {
+		return x.Email
+	}
+	return ""
+}
+
+func (x *OperatorUser) GetState() OperatorUser_State {
+	if x != nil {
+		return x.State
+	}
+	return OperatorUser_STATE_UNSPECIFIED
+}
+
+func (x *OperatorUser) GetCreatedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreatedAt
+	}
+	return nil
+}
+
+func (x *OperatorUser) GetLastAuthenticatedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastAuthenticatedAt
+	}
+	return nil
+}
+
+func (x *OperatorUser) GetSuspendReason() string {
+	if x != nil {
+		return x.SuspendReason
+	}
+	return ""
+}
+
+// Request of ListUsers.
+type ListUsersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At most this many users, up to 1000; 0 means 100.
+	PageSize int64 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// Where to go on: `next_page_token` of the answer before; empty for the first page.
+	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Only the user with `login = "..."`, `email = "..."` or `id = "..."`. Empty means all.
+	Filter        string `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListUsersRequest) Reset() {
+	*x = ListUsersRequest{}
+	mi := &file_bindery_identity_v1_operator_service_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListUsersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListUsersRequest) ProtoMessage() {}
+
+func (x *ListUsersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_bindery_identity_v1_operator_service_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListUsersRequest.ProtoReflect.Descriptor instead.
+func (*ListUsersRequest) Descriptor() ([]byte, []int) {
+	return file_bindery_identity_v1_operator_service_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ListUsersRequest) GetPageSize() int64 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListUsersRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+func (x *ListUsersRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+// Answer of ListUsers.
+type ListUsersResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The users of this page, ordered by id.
+	Users []*OperatorUser `protobuf:"bytes,1,rep,name=users,proto3" json:"users,omitempty"`
+	// Token of the next page; empty on the last one.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListUsersResponse) Reset() {
+	*x = ListUsersResponse{}
+	mi := &file_bindery_identity_v1_operator_service_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListUsersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListUsersResponse) ProtoMessage() {}
+
+func (x *ListUsersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_bindery_identity_v1_operator_service_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListUsersResponse.ProtoReflect.Descriptor instead.
+func (*ListUsersResponse) Descriptor() ([]byte, []int) {
+	return file_bindery_identity_v1_operator_service_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ListUsersResponse) GetUsers() []*OperatorUser {
+	if x != nil {
+		return x.Users
+	}
+	return nil
+}
+
+func (x *ListUsersResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// Request of SuspendUser.
+type SuspendUserRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Login of the user.
+	Login string `protobuf:"bytes,1,opt,name=login,proto3" json:"login,omitempty"`
+	// Why, for those who look at the user, up to 256 characters.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SuspendUserRequest) Reset() {
+	*x = SuspendUserRequest{}
+	mi := &file_bindery_identity_v1_operator_service_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SuspendUserRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SuspendUserRequest) ProtoMessage() {}
+
+func (x *SuspendUserRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_bindery_identity_v1_operator_service_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SuspendUserRequest.ProtoReflect.Descriptor instead.
+func (*SuspendUserRequest) Descriptor() ([]byte, []int) {
+	return file_bindery_identity_v1_operator_service_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *SuspendUserRequest) GetLogin() string {
+	if x != nil {
+		return x.Login
+	}
+	return ""
+}
+
+func (x *SuspendUserRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// Answer of SuspendUser.
+type SuspendUserResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The user.
+	User          *OperatorUser `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SuspendUserResponse) Reset() {
+	*x = SuspendUserResponse{}
+	mi := &file_bindery_identity_v1_operator_service_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SuspendUserResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SuspendUserResponse) ProtoMessage() {}
+
+func (x *SuspendUserResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_bindery_identity_v1_operator_service_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SuspendUserResponse.ProtoReflect.Descriptor instead.
+func (*SuspendUserResponse) Descriptor() ([]byte, []int) {
+	return file_bindery_identity_v1_operator_service_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *SuspendUserResponse) GetUser() *OperatorUser {
+	if x != nil {
+		return x.User
+	}
+	return nil
+}
+
+// Request of ReactivateUser.
+type ReactivateUserRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Login of the user.
+	Login         string `protobuf:"bytes,1,opt,name=login,proto3" json:"login,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReactivateUserRequest) Reset() {
+	*x = ReactivateUserRequest{}
+	mi := &file_bindery_identity_v1_operator_service_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReactivateUserRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReactivateUserRequest) ProtoMessage() {}
+
+func (x *ReactivateUserRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_bindery_identity_v1_operator_service_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReactivateUserRequest.ProtoReflect.Descriptor instead.
+func (*ReactivateUserRequest) Descriptor() ([]byte, []int) {
+	return file_bindery_identity_v1_operator_service_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ReactivateUserRequest) GetLogin() string {
+	if x != nil {
+		return x.Login
+	}
+	return ""
+}
+
+// Answer of ReactivateUser.
+type ReactivateUserResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The user.
+	User          *OperatorUser `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReactivateUserResponse) Reset() {
+	*x = ReactivateUserResponse{}
+	mi := &file_bindery_identity_v1_operator_service_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReactivateUserResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReactivateUserResponse) ProtoMessage() {}
+
+func (x *ReactivateUserResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_bindery_identity_v1_operator_service_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReactivateUserResponse.ProtoReflect.Descriptor instead.
+func (*ReactivateUserResponse) Descriptor() ([]byte, []int) {
+	return file_bindery_identity_v1_operator_service_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ReactivateUserResponse) GetUser() *OperatorUser {
+	if x != nil {
+		return x.User
+	}
+	return nil
+}
+
+// Request of DeleteUser.
+type DeleteUserRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Login of the user.
+	Login         string `protobuf:"bytes,1,opt,name=login,proto3" json:"login,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteUserRequest) Reset() {
+	*x = DeleteUserRequest{}
+	mi := &file_bindery_identity_v1_operator_service_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteUserRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteUserRequest) ProtoMessage() {}
+
+func (x *DeleteUserRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_bindery_identity_v1_operator_service_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteUserRequest.ProtoReflect.Descriptor instead.
+func (*DeleteUserRequest) Descriptor() ([]byte, []int) {
+	return file_bindery_identity_v1_operator_service_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *DeleteUserRequest) GetLogin() string {
+	if x != nil {
+		return x.Login
+	}
+	return ""
+}
+
+// Answer of DeleteUser.
+type DeleteUserResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id that the user had.
+	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteUserResponse) Reset() {
+	*x = DeleteUserResponse{}
+	mi := &file_bindery_identity_v1_operator_service_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteUserResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteUserResponse) ProtoMessage() {}
+
+func (x *DeleteUserResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_bindery_identity_v1_operator_service_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteUserResponse.ProtoReflect.Descriptor instead.
+func (*DeleteUserResponse) Descriptor() ([]byte, []int) {
+	return file_bindery_identity_v1_operator_service_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *DeleteUserResponse) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
 // Request of CreateToken.
 type CreateTokenRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -154,7 +747,7 @@ type CreateTokenRequest struct {
 
 func (x *CreateTokenRequest) Reset() {
 	*x = CreateTokenRequest{}
-	mi := &file_bindery_identity_v1_operator_service_proto_msgTypes[2]
+	mi := &file_bindery_identity_v1_operator_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -166,7 +759,7 @@ func (x *CreateTokenRequest) String() string {
 func (*CreateTokenRequest) ProtoMessage() {}
 
 func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_bindery_identity_v1_operator_service_proto_msgTypes[2]
+	mi := &file_bindery_identity_v1_operator_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -179,7 +772,7 @@ func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
-	return file_bindery_identity_v1_operator_service_proto_rawDescGZIP(), []int{2}
+	return file_bindery_identity_v1_operator_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *CreateTokenRequest) GetLogin() string {
@@ -202,7 +795,7 @@ type CreateTokenResponse struct {
 
 func (x *CreateTokenResponse) Reset() {
 	*x = CreateTokenResponse{}
-	mi := &file_bindery_identity_v1_operator_service_proto_msgTypes[3]
+	mi := &file_bindery_identity_v1_operator_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -214,7 +807,7 @@ func (x *CreateTokenResponse) String() string {
 func (*CreateTokenResponse) ProtoMessage() {}
 
 func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_bindery_identity_v1_operator_service_proto_msgTypes[3]
+	mi := &file_bindery_identity_v1_operator_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -227,7 +820,7 @@ func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateTokenResponse) Descriptor() ([]byte, []int) {
-	return file_bindery_identity_v1_operator_service_proto_rawDescGZIP(), []int{3}
+	return file_bindery_identity_v1_operator_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CreateTokenResponse) GetIamToken() string {
@@ -253,7 +846,7 @@ type RotateSigningKeyRequest struct {
 
 func (x *RotateSigningKeyRequest) Reset() {
 	*x = RotateSigningKeyRequest{}
-	mi := &file_bindery_identity_v1_operator_service_proto_msgTypes[4]
+	mi := &file_bindery_identity_v1_operator_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -265,7 +858,7 @@ func (x *RotateSigningKeyRequest) String() string {
 func (*RotateSigningKeyRequest) ProtoMessage() {}
 
 func (x *RotateSigningKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_bindery_identity_v1_operator_service_proto_msgTypes[4]
+	mi := &file_bindery_identity_v1_operator_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -278,7 +871,7 @@ func (x *RotateSigningKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateSigningKeyRequest.ProtoReflect.Descriptor instead.
 func (*RotateSigningKeyRequest) Descriptor() ([]byte, []int) {
-	return file_bindery_identity_v1_operator_service_proto_rawDescGZIP(), []int{4}
+	return file_bindery_identity_v1_operator_service_proto_rawDescGZIP(), []int{13}
 }
 
 // Answer of RotateSigningKey.
@@ -292,7 +885,7 @@ type RotateSigningKeyResponse struct {
 
 func (x *RotateSigningKeyResponse) Reset() {
 	*x = RotateSigningKeyResponse{}
-	mi := &file_bindery_identity_v1_operator_service_proto_msgTypes[5]
+	mi := &file_bindery_identity_v1_operator_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -304,7 +897,7 @@ func (x *RotateSigningKeyResponse) String() string {
 func (*RotateSigningKeyResponse) ProtoMessage() {}
 
 func (x *RotateSigningKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_bindery_identity_v1_operator_service_proto_msgTypes[5]
+	mi := &file_bindery_identity_v1_operator_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -317,7 +910,7 @@ func (x *RotateSigningKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateSigningKeyResponse.ProtoReflect.Descriptor instead.
 func (*RotateSigningKeyResponse) Descriptor() ([]byte, []int) {
-	return file_bindery_identity_v1_operator_service_proto_rawDescGZIP(), []int{5}
+	return file_bindery_identity_v1_operator_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RotateSigningKeyResponse) GetKeyId() string {
@@ -331,16 +924,62 @@ var File_bindery_identity_v1_operator_service_proto protoreflect.FileDescriptor
 
 const file_bindery_identity_v1_operator_service_proto_rawDesc = "" +
 	"\n" +
-	"*bindery/identity/v1/operator_service.proto\x12\x13bindery.identity.v1\x1a\x1bbindery/authz/v1/rule.proto\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x88\x01\n" +
+	"*bindery/identity/v1/operator_service.proto\x12\x13bindery.identity.v1\x1a\x1bbindery/authz/v1/rule.proto\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9e\x02\n" +
 	"\x11CreateUserRequest\x12N\n" +
 	"\x05login\x18\x01 \x01(\tB8\xbaH5\xc8\x01\x01r0\x10\x01\x18d2*^[A-Za-z0-9]([-A-Za-z0-9._]*[A-Za-z0-9])?$R\x05login\x12#\n" +
 	"\x05email\x18\x02 \x01(\tB\r\xbaH\n" +
-	"\xc8\x01\x01r\x05\x18\xfe\x01`\x01R\x05email\"`\n" +
+	"\xc8\x01\x01r\x05\x18\xfe\x01`\x01R\x05email\x12&\n" +
+	"\n" +
+	"given_name\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\tgivenName\x12(\n" +
+	"\vfamily_name\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18@R\n" +
+	"familyName\x12B\n" +
+	"\fphone_number\x18\x05 \x01(\tB\x1f\xbaH\x1cr\x1a2\x18^([+][1-9][0-9]{1,14})?$R\vphoneNumber\"`\n" +
 	"\x12CreateUserResponse\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05login\x18\x02 \x01(\tR\x05login\x12$\n" +
 	"\voauth_token\x18\x03 \x01(\tB\x03\x80\x01\x01R\n" +
-	"oauthToken\"6\n" +
+	"oauthToken\"\x92\x03\n" +
+	"\fOperatorUser\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
+	"\x05login\x18\x02 \x01(\tR\x05login\x12\x14\n" +
+	"\x05email\x18\x03 \x01(\tR\x05email\x12=\n" +
+	"\x05state\x18\x04 \x01(\x0e2'.bindery.identity.v1.OperatorUser.StateR\x05state\x129\n" +
+	"\n" +
+	"created_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x12N\n" +
+	"\x15last_authenticated_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x13lastAuthenticatedAt\x12%\n" +
+	"\x0esuspend_reason\x18\a \x01(\tR\rsuspendReason\"U\n" +
+	"\x05State\x12\x15\n" +
+	"\x11STATE_UNSPECIFIED\x10\x00\x12\f\n" +
+	"\bCREATING\x10\x01\x12\n" +
+	"\n" +
+	"\x06ACTIVE\x10\x02\x12\r\n" +
+	"\tSUSPENDED\x10\x03\x12\f\n" +
+	"\bDELETING\x10\x04\"\x85\x01\n" +
+	"\x10ListUsersRequest\x12'\n" +
+	"\tpage_size\x18\x01 \x01(\x03B\n" +
+	"\xbaH\a\"\x05\x18\xe8\a(\x00R\bpageSize\x12&\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18dR\tpageToken\x12 \n" +
+	"\x06filter\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\x06filter\"t\n" +
+	"\x11ListUsersResponse\x127\n" +
+	"\x05users\x18\x01 \x03(\v2!.bindery.identity.v1.OperatorUserR\x05users\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"X\n" +
+	"\x12SuspendUserRequest\x12 \n" +
+	"\x05login\x18\x01 \x01(\tB\n" +
+	"\xbaH\a\xc8\x01\x01r\x02\x18dR\x05login\x12 \n" +
+	"\x06reason\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\x06reason\"L\n" +
+	"\x13SuspendUserResponse\x125\n" +
+	"\x04user\x18\x01 \x01(\v2!.bindery.identity.v1.OperatorUserR\x04user\"9\n" +
+	"\x15ReactivateUserRequest\x12 \n" +
+	"\x05login\x18\x01 \x01(\tB\n" +
+	"\xbaH\a\xc8\x01\x01r\x02\x18dR\x05login\"O\n" +
+	"\x16ReactivateUserResponse\x125\n" +
+	"\x04user\x18\x01 \x01(\v2!.bindery.identity.v1.OperatorUserR\x04user\"5\n" +
+	"\x11DeleteUserRequest\x12 \n" +
+	"\x05login\x18\x01 \x01(\tB\n" +
+	"\xbaH\a\xc8\x01\x01r\x02\x18dR\x05login\"$\n" +
+	"\x12DeleteUserResponse\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"6\n" +
 	"\x12CreateTokenRequest\x12 \n" +
 	"\x05login\x18\x01 \x01(\tB\n" +
 	"\xbaH\a\xc8\x01\x01r\x02\x18dR\x05login\"r\n" +
@@ -350,10 +989,23 @@ const file_bindery_identity_v1_operator_service_proto_rawDesc = "" +
 	"expires_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"\x19\n" +
 	"\x17RotateSigningKeyRequest\"1\n" +
 	"\x18RotateSigningKeyResponse\x12\x15\n" +
-	"\x06key_id\x18\x01 \x01(\tR\x05keyId2\xfa\x02\n" +
+	"\x06key_id\x18\x01 \x01(\tR\x05keyId2\xca\x06\n" +
 	"\x0fOperatorService\x12o\n" +
 	"\n" +
 	"CreateUser\x12&.bindery.identity.v1.CreateUserRequest\x1a'.bindery.identity.v1.CreateUserResponse\"\x10\xca\xd6*\f\x1a\n" +
+	"\n" +
+	"\boperator\x12l\n" +
+	"\tListUsers\x12%.bindery.identity.v1.ListUsersRequest\x1a&.bindery.identity.v1.ListUsersResponse\"\x10\xca\xd6*\f\x1a\n" +
+	"\n" +
+	"\boperator\x12r\n" +
+	"\vSuspendUser\x12'.bindery.identity.v1.SuspendUserRequest\x1a(.bindery.identity.v1.SuspendUserResponse\"\x10\xca\xd6*\f\x1a\n" +
+	"\n" +
+	"\boperator\x12{\n" +
+	"\x0eReactivateUser\x12*.bindery.identity.v1.ReactivateUserRequest\x1a+.bindery.identity.v1.ReactivateUserResponse\"\x10\xca\xd6*\f\x1a\n" +
+	"\n" +
+	"\boperator\x12o\n" +
+	"\n" +
+	"DeleteUser\x12&.bindery.identity.v1.DeleteUserRequest\x1a'.bindery.identity.v1.DeleteUserResponse\"\x10\xca\xd6*\f\x1a\n" +
 	"\n" +
 	"\boperator\x12r\n" +
 	"\vCreateToken\x12'.bindery.identity.v1.CreateTokenRequest\x1a(.bindery.identity.v1.CreateTokenResponse\"\x10\xca\xd6*\f\x1a\n" +
@@ -375,29 +1027,54 @@ func file_bindery_identity_v1_operator_service_proto_rawDescGZIP() []byte {
 	return file_bindery_identity_v1_operator_service_proto_rawDescData
 }
 
-var file_bindery_identity_v1_operator_service_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_bindery_identity_v1_operator_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_bindery_identity_v1_operator_service_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_bindery_identity_v1_operator_service_proto_goTypes = []any{
-	(*CreateUserRequest)(nil),        // 0: bindery.identity.v1.CreateUserRequest
-	(*CreateUserResponse)(nil),       // 1: bindery.identity.v1.CreateUserResponse
-	(*CreateTokenRequest)(nil),       // 2: bindery.identity.v1.CreateTokenRequest
-	(*CreateTokenResponse)(nil),      // 3: bindery.identity.v1.CreateTokenResponse
-	(*RotateSigningKeyRequest)(nil),  // 4: bindery.identity.v1.RotateSigningKeyRequest
-	(*RotateSigningKeyResponse)(nil), // 5: bindery.identity.v1.RotateSigningKeyResponse
-	(*timestamppb.Timestamp)(nil),    // 6: google.protobuf.Timestamp
+	(OperatorUser_State)(0),          // 0: bindery.identity.v1.OperatorUser.State
+	(*CreateUserRequest)(nil),        // 1: bindery.identity.v1.CreateUserRequest
+	(*CreateUserResponse)(nil),       // 2: bindery.identity.v1.CreateUserResponse
+	(*OperatorUser)(nil),             // 3: bindery.identity.v1.OperatorUser
+	(*ListUsersRequest)(nil),         // 4: bindery.identity.v1.ListUsersRequest
+	(*ListUsersResponse)(nil),        // 5: bindery.identity.v1.ListUsersResponse
+	(*SuspendUserRequest)(nil),       // 6: bindery.identity.v1.SuspendUserRequest
+	(*SuspendUserResponse)(nil),      // 7: bindery.identity.v1.SuspendUserResponse
+	(*ReactivateUserRequest)(nil),    // 8: bindery.identity.v1.ReactivateUserRequest
+	(*ReactivateUserResponse)(nil),   // 9: bindery.identity.v1.ReactivateUserResponse
+	(*DeleteUserRequest)(nil),        // 10: bindery.identity.v1.DeleteUserRequest
+	(*DeleteUserResponse)(nil),       // 11: bindery.identity.v1.DeleteUserResponse
+	(*CreateTokenRequest)(nil),       // 12: bindery.identity.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),      // 13: bindery.identity.v1.CreateTokenResponse
+	(*RotateSigningKeyRequest)(nil),  // 14: bindery.identity.v1.RotateSigningKeyRequest
+	(*RotateSigningKeyResponse)(nil), // 15: bindery.identity.v1.RotateSigningKeyResponse
+	(*timestamppb.Timestamp)(nil),    // 16: google.protobuf.Timestamp
 }
 var file_bindery_identity_v1_operator_service_proto_depIdxs = []int32{
-	6, // 0: bindery.identity.v1.CreateTokenResponse.expires_at:type_name -> google.protobuf.Timestamp
-	0, // 1: bindery.identity.v1.OperatorService.CreateUser:input_type -> bindery.identity.v1.CreateUserRequest
-	2, // 2: bindery.identity.v1.OperatorService.CreateToken:input_type -> bindery.identity.v1.CreateTokenRequest
-	4, // 3: bindery.identity.v1.OperatorService.RotateSigningKey:input_type -> bindery.identity.v1.RotateSigningKeyRequest
-	1, // 4: bindery.identity.v1.OperatorService.CreateUser:output_type -> bindery.identity.v1.CreateUserResponse
-	3, // 5: bindery.identity.v1.OperatorService.CreateToken:output_type -> bindery.identity.v1.CreateTokenResponse
-	5, // 6: bindery.identity.v1.OperatorService.RotateSigningKey:output_type -> bindery.identity.v1.RotateSigningKeyResponse
-	4, // [4:7] is the sub-list for method output_type
-	1, // [1:4] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	0,  // 0: bindery.identity.v1.OperatorUser.state:type_name -> bindery.identity.v1.OperatorUser.State
+	16, // 1: bindery.identity.v1.OperatorUser.created_at:type_name -> google.protobuf.Timestamp
+	16, // 2: bindery.identity.v1.OperatorUser.last_authenticated_at:type_name -> google.protobuf.Timestamp
+	3,  // 3: bindery.identity.v1.ListUsersResponse.users:type_name -> bindery.identity.v1.OperatorUser
+	3,  // 4: bindery.identity.v1.SuspendUserResponse.user:type_name -> bindery.identity.v1.OperatorUser
+	3,  // 5: bindery.identity.v1.ReactivateUserResponse.user:type_name -> bindery.identity.v1.OperatorUser
+	16, // 6: bindery.identity.v1.CreateTokenResponse.expires_at:type_name -> google.protobuf.Timestamp
+	1,  // 7: bindery.identity.v1.OperatorService.CreateUser:input_type -> bindery.identity.v1.CreateUserRequest
+	4,  // 8: bindery.identity.v1.OperatorService.ListUsers:input_type -> bindery.identity.v1.ListUsersRequest
+	6,  // 9: bindery.identity.v1.OperatorService.SuspendUser:input_type -> bindery.identity.v1.SuspendUserRequest
+	8,  // 10: bindery.identity.v1.OperatorService.ReactivateUser:input_type -> bindery.identity.v1.ReactivateUserRequest
+	10, // 11: bindery.identity.v1.OperatorService.DeleteUser:input_type -> bindery.identity.v1.DeleteUserRequest
+	12, // 12: bindery.identity.v1.OperatorService.CreateToken:input_type -> bindery.identity.v1.CreateTokenRequest
+	14, // 13: bindery.identity.v1.OperatorService.RotateSigningKey:input_type -> bindery.identity.v1.RotateSigningKeyRequest
+	2,  // 14: bindery.identity.v1.OperatorService.CreateUser:output_type -> bindery.identity.v1.CreateUserResponse
+	5,  // 15: bindery.identity.v1.OperatorService.ListUsers:output_type -> bindery.identity.v1.ListUsersResponse
+	7,  // 16: bindery.identity.v1.OperatorService.SuspendUser:output_type -> bindery.identity.v1.SuspendUserResponse
+	9,  // 17: bindery.identity.v1.OperatorService.ReactivateUser:output_type -> bindery.identity.v1.ReactivateUserResponse
+	11, // 18: bindery.identity.v1.OperatorService.DeleteUser:output_type -> bindery.identity.v1.DeleteUserResponse
+	13, // 19: bindery.identity.v1.OperatorService.CreateToken:output_type -> bindery.identity.v1.CreateTokenResponse
+	15, // 20: bindery.identity.v1.OperatorService.RotateSigningKey:output_type -> bindery.identity.v1.RotateSigningKeyResponse
+	14, // [14:21] is the sub-list for method output_type
+	7,  // [7:14] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_bindery_identity_v1_operator_service_proto_init() }
@@ -410,13 +1087,14 @@ func file_bindery_identity_v1_operator_service_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_bindery_identity_v1_operator_service_proto_rawDesc), len(file_bindery_identity_v1_operator_service_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   6,
+			NumEnums:      1,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_bindery_identity_v1_operator_service_proto_goTypes,
 		DependencyIndexes: file_bindery_identity_v1_operator_service_proto_depIdxs,
+		EnumInfos:         file_bindery_identity_v1_operator_service_proto_enumTypes,
 		MessageInfos:      file_bindery_identity_v1_operator_service_proto_msgTypes,
 	}.Build()
 	File_bindery_identity_v1_operator_service_proto = out.File

@@ -195,10 +195,9 @@ const file_bindery_identity_v1_signing_key_service_proto_rawDesc = "" +
 	"\n" +
 	"public_key\x18\x02 \x01(\fR\tpublicKey\x129\n" +
 	"\n" +
-	"created_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt2\x8c\x01\n" +
-	"\x11SigningKeyService\x12w\n" +
-	"\x0fListSigningKeys\x12+.bindery.identity.v1.ListSigningKeysRequest\x1a,.bindery.identity.v1.ListSigningKeysResponse\"\t\xca\xd6*\x05\x1a\x03\n" +
-	"\x01*BLZJgithub.com/bindery-iam/bindery/proto/gen/go/bindery/identity/v1;identityv1b\x06proto3"
+	"created_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt2\x89\x01\n" +
+	"\x11SigningKeyService\x12t\n" +
+	"\x0fListSigningKeys\x12+.bindery.identity.v1.ListSigningKeysRequest\x1a,.bindery.identity.v1.ListSigningKeysResponse\"\x06\xca\xd6*\x02\b\x01BLZJgithub.com/bindery-iam/bindery/proto/gen/go/bindery/identity/v1;identityv1b\x06proto3"
 
 var (
 	file_bindery_identity_v1_signing_key_service_proto_rawDescOnce sync.Once

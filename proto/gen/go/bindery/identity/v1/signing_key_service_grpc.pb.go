@@ -29,7 +29,8 @@ const (
 // SigningKeyService hands out the public keys by which every service verifies
 // IAM tokens on its own.
 type SigningKeyServiceClient interface {
-	// Lists the keys with which unexpired tokens may be signed.
+	// Lists the keys with which unexpired tokens may be signed. Anybody may read them: they
+	// are the public halves, and verify what they cannot make.
 	ListSigningKeys(ctx context.Context, in *ListSigningKeysRequest, opts ...grpc.CallOption) (*ListSigningKeysResponse, error)
 }
 
@@ -58,7 +59,8 @@ func (c *signingKeyServiceClient) ListSigningKeys(ctx context.Context, in *ListS
 // SigningKeyService hands out the public keys by which every service verifies
 // IAM tokens on its own.
 type SigningKeyServiceServer interface {
-	// Lists the keys with which unexpired tokens may be signed.
+	// Lists the keys with which unexpired tokens may be signed. Anybody may read them: they
+	// are the public halves, and verify what they cannot make.
 	ListSigningKeys(context.Context, *ListSigningKeysRequest) (*ListSigningKeysResponse, error)
 	mustEmbedUnimplementedSigningKeyServiceServer()
 }

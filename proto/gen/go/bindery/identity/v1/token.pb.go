@@ -94,7 +94,15 @@ type TokenClaims struct {
 	// When the token was issued, seconds since 1970 UTC.
 	IssuedAt int64 `protobuf:"varint,6,opt,name=issued_at,json=issuedAt,proto3" json:"issued_at,omitempty"`
 	// When the token ends, seconds since 1970 UTC.
-	ExpiresAt     int64 `protobuf:"varint,7,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	ExpiresAt int64 `protobuf:"varint,7,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	// Id of the login session that the token came from, 16 bytes; empty when there
+	// was none. When the session is revoked the token is void (TK-5).
+	SessionId []byte `protobuf:"bytes,8,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	// What `actor_id` is; KIND_UNSPECIFIED when the subject proved itself.
+	ActorKind TokenClaims_Kind `protobuf:"varint,9,opt,name=actor_kind,json=actorKind,proto3,enum=bindery.identity.v1.TokenClaims_Kind" json:"actor_kind,omitempty"`
+	// Id of the subject that asked for the token, to act as its subject (IM-1); empty
+	// when the subject proved itself.
+	ActorId       string `protobuf:"bytes,10,opt,name=actor_id,json=actorId,proto3" json:"actor_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -178,11 +186,32 @@ func (x *TokenClaims) GetExpiresAt() int64 {
 	return 0
 }
 
+func (x *TokenClaims) GetSessionId() []byte {
+	if x != nil {
+		return x.SessionId
+	}
+	return nil
+}
+
+func (x *TokenClaims) GetActorKind() TokenClaims_Kind {
+	if x != nil {
+		return x.ActorKind
+	}
+	return TokenClaims_KIND_UNSPECIFIED
+}
+
+func (x *TokenClaims) GetActorId() string {
+	if x != nil {
+		return x.ActorId
+	}
+	return ""
+}
+
 var File_bindery_identity_v1_token_proto protoreflect.FileDescriptor
 
 const file_bindery_identity_v1_token_proto_rawDesc = "" +
 	"\n" +
-	"\x1fbindery/identity/v1/token.proto\x12\x13bindery.identity.v1\"\xc4\x02\n" +
+	"\x1fbindery/identity/v1/token.proto\x12\x13bindery.identity.v1\"\xc4\x03\n" +
 	"\vTokenClaims\x12\x19\n" +
 	"\btoken_id\x18\x01 \x01(\fR\atokenId\x12\x15\n" +
 	"\x06key_id\x18\x02 \x01(\tR\x05keyId\x12\x14\n" +
@@ -192,7 +221,13 @@ const file_bindery_identity_v1_token_proto_rawDesc = "" +
 	"subject_id\x18\x05 \x01(\tR\tsubjectId\x12\x1b\n" +
 	"\tissued_at\x18\x06 \x01(\x03R\bissuedAt\x12\x1d\n" +
 	"\n" +
-	"expires_at\x18\a \x01(\x03R\texpiresAt\"W\n" +
+	"expires_at\x18\a \x01(\x03R\texpiresAt\x12\x1d\n" +
+	"\n" +
+	"session_id\x18\b \x01(\fR\tsessionId\x12D\n" +
+	"\n" +
+	"actor_kind\x18\t \x01(\x0e2%.bindery.identity.v1.TokenClaims.KindR\tactorKind\x12\x19\n" +
+	"\bactor_id\x18\n" +
+	" \x01(\tR\aactorId\"W\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fUSER_ACCOUNT\x10\x01\x12\x13\n" +
@@ -219,11 +254,12 @@ var file_bindery_identity_v1_token_proto_goTypes = []any{
 }
 var file_bindery_identity_v1_token_proto_depIdxs = []int32{
 	0, // 0: bindery.identity.v1.TokenClaims.kind:type_name -> bindery.identity.v1.TokenClaims.Kind
-	1, // [1:1] is the sub-list for method output_type
-	1, // [1:1] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	0, // 1: bindery.identity.v1.TokenClaims.actor_kind:type_name -> bindery.identity.v1.TokenClaims.Kind
+	2, // [2:2] is the sub-list for method output_type
+	2, // [2:2] is the sub-list for method input_type
+	2, // [2:2] is the sub-list for extension type_name
+	2, // [2:2] is the sub-list for extension extendee
+	0, // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_bindery_identity_v1_token_proto_init() }

@@ -105,7 +105,7 @@ type CreateIamTokenRequest_YandexPassportOauthToken struct {
 
 type CreateIamTokenRequest_Jwt struct {
 	// JSON Web Token signed with a key of a service account (SK-3), PS256, up to
-	// 8000 characters.
+	// 8000 characters. A longer one is UNAUTHENTICATED, like any other bad one.
 	Jwt string `protobuf:"bytes,2,opt,name=jwt,proto3,oneof"`
 }
 
@@ -311,10 +311,10 @@ var File_yandex_cloud_iam_v1_iam_token_service_proto protoreflect.FileDescriptor
 
 const file_yandex_cloud_iam_v1_iam_token_service_proto_rawDesc = "" +
 	"\n" +
-	"+yandex/cloud/iam/v1/iam_token_service.proto\x12\x13yandex.cloud.iam.v1\x1a\x1bbindery/authz/v1/rule.proto\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x99\x01\n" +
+	"+yandex/cloud/iam/v1/iam_token_service.proto\x12\x13yandex.cloud.iam.v1\x1a\x1bbindery/authz/v1/rule.proto\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x91\x01\n" +
 	"\x15CreateIamTokenRequest\x12L\n" +
-	"\x1byandex_passport_oauth_token\x18\x01 \x01(\tB\v\xbaH\x05r\x03\x18\xa0\x1f\x80\x01\x01H\x00R\x18yandexPassportOauthToken\x12\x1f\n" +
-	"\x03jwt\x18\x02 \x01(\tB\v\xbaH\x05r\x03\x18\xc0>\x80\x01\x01H\x00R\x03jwtB\x11\n" +
+	"\x1byandex_passport_oauth_token\x18\x01 \x01(\tB\v\xbaH\x05r\x03\x18\xa0\x1f\x80\x01\x01H\x00R\x18yandexPassportOauthToken\x12\x17\n" +
+	"\x03jwt\x18\x02 \x01(\tB\x03\x80\x01\x01H\x00R\x03jwtB\x11\n" +
 	"\bidentity\x12\x05\xbaH\x02\b\x01\"b\n" +
 	"&CreateIamTokenForServiceAccountRequest\x128\n" +
 	"\x12service_account_id\x18\x01 \x01(\tB\n" +

@@ -29,7 +29,9 @@ const (
 // UserAccountService shows users.
 type UserAccountServiceClient interface {
 	// Reads a user. Any authenticated subject may: whoever knows the id of a user
-	// was shown it in an access binding.
+	// was shown it in an access binding. The e-mail address and the time of the last
+	// visit are shown to the user itself and to whoever holds
+	// organization-manager.users.list and .getAttributes on an organization of the user.
 	Get(ctx context.Context, in *GetUserAccountRequest, opts ...grpc.CallOption) (*UserAccount, error)
 }
 
@@ -58,7 +60,9 @@ func (c *userAccountServiceClient) Get(ctx context.Context, in *GetUserAccountRe
 // UserAccountService shows users.
 type UserAccountServiceServer interface {
 	// Reads a user. Any authenticated subject may: whoever knows the id of a user
-	// was shown it in an access binding.
+	// was shown it in an access binding. The e-mail address and the time of the last
+	// visit are shown to the user itself and to whoever holds
+	// organization-manager.users.list and .getAttributes on an organization of the user.
 	Get(context.Context, *GetUserAccountRequest) (*UserAccount, error)
 	mustEmbedUnimplementedUserAccountServiceServer()
 }

@@ -320,7 +320,8 @@ func (x *AuthenticateResponse) GetSubject() *Subject {
 type AuthorizeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Who is asked about, exactly one. Credentials are proven first; a subject is
-	// taken as given, and the caller must then be authenticated itself.
+	// taken as given, and the caller must then be a unit of the installation, the
+	// subject itself, or hold iam.access.check on the resource (EX-7).
 	//
 	// Types that are valid to be assigned to Identity:
 	//

@@ -1,0 +1,198 @@
+package main
+
+import (
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	partnerv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/partner/v1"
+	billingv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/billing/v1"
+)
+
+// sold is what a catalogue has.
+func (w *accessWorld) sold() {
+	w.t.Helper()
+	_, err := partnerv1.NewMoneyOperatorServiceClient(w.socket).LoadCatalog(w.t.Context(), loadCatalog())
+	w.must(err)
+}
+
+func loadCatalog() *partnerv1.LoadCatalogRequest {
+	return &partnerv1.LoadCatalogRequest{
+		Services: []*billingv1.Service{{Id: "compute", Name: "Compute", Description: "machines"}},
+		Skus: []*billingv1.Sku{{
+			Id: "cpu", ServiceId: "compute", Name: "CPU", PricingUnit: "core*hour",
+			PricingVersions: []*billingv1.PricingVersion{{
+				Type: billingv1.PricingVersionType_STREET_PRICE, EffectiveTime: timestamppb.Now(),
+				PricingExpressions: []*billingv1.PricingExpression{{Rates: []*billingv1.Rate{{StartPricingQuantity: "0", UnitPrice: "1.5", Currency: "RUB"}}}},
+			}},
+		}},
+	}
+}
+
+// refers makes an account a partner's who is in both programs, with something to withdraw
+// from either and a link, which becomes the other node's id.
+func refers(n *node) {
+	n.w.putState(n, partnerv1.BillingAccount_ACTIVE)
+	_, err := partnerv1.NewOperatorServiceClient(n.w.socket).SetPartnerStatus(n.w.t.Context(), &partnerv1.SetPartnerStatusRequest{
+		BillingAccountId: n.id, Programs: []partnerv1.Partner_Program{partnerv1.Partner_VAR, partnerv1.Partner_REFERRAL},
+	})
+	n.w.must(err)
+	op, err := partnerv1.NewReferralServiceClient(n.w.Conn).CreateReferralLink(n.w.as(n.owner), &partnerv1.CreateReferralLinkRequest{BillingAccountId: n.id, Name: "blog"})
+	n.w.must(err)
+	n.other = &node{w: n.w, id: n.w.made(op, new(partnerv1.ReferralLink))}
+	for _, link := range []string{"", n.other.id} {
+		_, err := partnerv1.NewMoneyOperatorServiceClient(n.w.socket).PostAccrual(n.w.t.Context(), &partnerv1.PostAccrualRequest{
+			Id: n.w.unique(), BillingAccountId: n.id, ReferralLinkId: link, Amount: "1000",
+		})
+		n.w.must(err)
+	}
+}
+
+// budgeted makes a budget of an account, which becomes the other node's id.
+func budgeted(n *node) {
+	op, err := billingv1.NewBudgetServiceClient(n.w.Conn).Create(n.w.as(n.owner), createBudget(n))
+	n.w.must(err)
+	n.other = &node{w: n.w, id: n.w.made(op, new(billingv1.Budget))}
+}
+
+func createBudget(n *node) *billingv1.CreateBudgetRequest {
+	return &billingv1.CreateBudgetRequest{
+		BillingAccountId: n.id, Name: "all", BudgetSpec: &billingv1.CreateBudgetRequest_CostBudgetSpec{CostBudgetSpec: &billingv1.CostBudgetSpec{
+			Amount: "100", NotificationUserAccountIds: []string{n.owner.id}, EndDate: "2030-12-31",
+			StartType:      &billingv1.CostBudgetSpec_ResetPeriod{ResetPeriod: billingv1.ResetPeriodType_MONTHLY},
+			ThresholdRules: []*billingv1.ThresholdRule{{Type: billingv1.ThresholdType_PERCENT, Amount: "50", NotificationUserAccountIds: []string{n.owner.id}}},
+			Filter: &billingv1.ConsumptionFilter{
+				ServiceIds: []string{"compute"}, CloudFoldersFilters: []*billingv1.CloudFoldersConsumptionFilter{{CloudId: "cld", FolderIds: []string{"fld"}}},
+			},
+		}},
+	}
+}
+
+func ingestUsage(n *node) proto.Message {
+	return &partnerv1.IngestUsageRequest{Records: []*partnerv1.UsageRecord{{
+		Id: n.w.unique(), UsedAt: timestamppb.Now(), CloudId: "cld", ServiceId: "compute", SkuId: "cpu", Cost: "1", Labels: map[string]string{"a": "b"},
+	}}}
+}
+
+const (
+	rewardService   = "bindery.partner.v1.RewardService/"
+	referralService = "bindery.partner.v1.ReferralService/"
+	moneyOperator   = "bindery.partner.v1.MoneyOperatorService/"
+	budgetService   = "yandex.cloud.billing.v1.BudgetService/"
+)
+
+var moneyRPCs = []rpc{
+	{
+		method: "bindery.partner.v1.UsageService/GetUsageReport", on: billing, guard: needs("billing.partnerUsage.get"),
+		request: func(n *node) proto.Message {
+			return &partnerv1.GetUsageReportRequest{BillingAccountId: n.id, Filter: &partnerv1.UsageFilter{Axis: partnerv1.UsageReport_CLOUD}}
+		},
+	},
+	{
+		method: "bindery.partner.v1.UsageService/ExportUsageReport", on: billing, guard: needs("billing.partnerUsage.get"),
+		request: func(n *node) proto.Message {
+			return &partnerv1.ExportUsageReportRequest{BillingAccountId: n.id, Filter: &partnerv1.UsageFilter{Axis: partnerv1.UsageReport_SUBACCOUNT}}
+		},
+	},
+	{method: "bindery.partner.v1.UsageIngestService/IngestUsage", guard: guard{units: []string{"metering"}}, request: ingestUsage},
+	{method: moneyOperator + "IngestUsage", guard: guard{operator: true}, request: ingestUsage},
+	{
+		method: moneyOperator + "LoadCatalog", guard: guard{operator: true},
+		request: func(*node) proto.Message { return loadCatalog() },
+	},
+	{
+		method: moneyOperator + "PostAccrual", on: billing, guard: guard{operator: true}, prepare: refers,
+		request: func(n *node) proto.Message {
+			return &partnerv1.PostAccrualRequest{Id: n.w.unique(), BillingAccountId: n.id, Amount: "10", Comment: "June"}
+		},
+	},
+	{
+		method: moneyOperator + "SetSpecialization", on: billing, guard: guard{operator: true}, prepare: refers,
+		request: func(n *node) proto.Message {
+			return &partnerv1.SetSpecializationRequest{BillingAccountId: n.id, Name: "Data"}
+		},
+	},
+	{
+		method: rewardService + "ListBonuses", on: billing, guard: needs("billing.partnerDiscounts.get"),
+		request: func(n *node) proto.Message { return &partnerv1.ListBonusesRequest{BillingAccountId: n.id} },
+	},
+	{
+		method: rewardService + "ListRebates", on: billing, guard: needs("billing.partnerRebates.get"),
+		request: func(n *node) proto.Message { return &partnerv1.ListRebatesRequest{BillingAccountId: n.id} },
+	},
+	{
+		method: rewardService + "WithdrawRebate", on: billing, guard: needs("billing.partnerRebates.withdraw"), prepare: refers,
+		request: func(n *node) proto.Message {
+			return &partnerv1.WithdrawRebateRequest{BillingAccountId: n.id, Amount: "0.5"}
+		},
+	},
+	{
+		method: rewardService + "ListSpecializations", on: billing, guard: needs("billing.partnerSpecializations.get"),
+		request: func(n *node) proto.Message { return &partnerv1.ListSpecializationsRequest{BillingAccountId: n.id} },
+	},
+	{
+		method: referralService + "ListReferralLinks", on: billing, guard: needs("billing.referralLinks.get"),
+		request: func(n *node) proto.Message { return &partnerv1.ListReferralLinksRequest{BillingAccountId: n.id} },
+	},
+	{
+		method: referralService + "CreateReferralLink", on: billing, guard: needs("billing.referralLinks.update"), prepare: refers,
+		request: func(n *node) proto.Message {
+			return &partnerv1.CreateReferralLinkRequest{BillingAccountId: n.id, Name: "new"}
+		},
+	},
+	{
+		method: referralService + "UpdateReferralLink", on: billing, guard: needs("billing.referralLinks.update"), prepare: refers,
+		request: func(n *node) proto.Message {
+			return &partnerv1.UpdateReferralLinkRequest{ReferralLinkId: n.other.id, UpdateMask: mask("name"), Name: "changed"}
+		},
+	},
+	{
+		method: referralService + "ListReferralAccruals", on: billing, guard: needs("billing.referrals.get"),
+		request: func(n *node) proto.Message { return &partnerv1.ListReferralAccrualsRequest{BillingAccountId: n.id} },
+	},
+	{
+		method: referralService + "WithdrawReferral", on: billing, guard: needs("billing.referrals.withdraw"), prepare: refers,
+		request: func(n *node) proto.Message {
+			return &partnerv1.WithdrawReferralRequest{BillingAccountId: n.id, Amount: "0.5"}
+		},
+	},
+	{
+		method: "yandex.cloud.billing.v1.ServiceService/Get", guard: anySubject,
+		request: fixed(&billingv1.GetServiceRequest{Id: "compute"}),
+	},
+	{
+		method: "yandex.cloud.billing.v1.ServiceService/List", guard: anySubject,
+		request: fixed(&billingv1.ListServicesRequest{Filter: `name = "Compute"`}),
+	},
+	{
+		method: "yandex.cloud.billing.v1.SkuService/Get", variant: "of everybody", guard: anySubject,
+		request: fixed(&billingv1.GetSkuRequest{Id: "cpu", Currency: "RUB"}),
+	},
+	{
+		method: "yandex.cloud.billing.v1.SkuService/Get", variant: "of an account", on: billing, guard: needs("billing.accounts.get"),
+		request: func(n *node) proto.Message {
+			return &billingv1.GetSkuRequest{Id: "cpu", Currency: "RUB", BillingAccountId: n.id}
+		},
+	},
+	{
+		method: "yandex.cloud.billing.v1.SkuService/List", variant: "of everybody", guard: anySubject,
+		request: fixed(&billingv1.ListSkusRequest{Currency: "RUB", Filter: `service_id = "compute"`}),
+	},
+	{
+		method: "yandex.cloud.billing.v1.SkuService/List", variant: "of an account", on: billing, guard: needs("billing.accounts.get"),
+		request: func(n *node) proto.Message {
+			return &billingv1.ListSkusRequest{Currency: "RUB", BillingAccountId: n.id}
+		},
+	},
+	{
+		method: budgetService + "Get", on: billing, guard: needs("billing.budgets.get"), prepare: budgeted,
+		request: func(n *node) proto.Message { return &billingv1.GetBudgetRequest{Id: n.other.id} },
+	},
+	{
+		method: budgetService + "List", on: billing, guard: needs("billing.budgets.get"),
+		request: func(n *node) proto.Message { return &billingv1.ListBudgetsRequest{BillingAccountId: n.id} },
+	},
+	{
+		method: budgetService + "Create", on: billing, guard: needs("billing.budgets.create"),
+		request: func(n *node) proto.Message { return createBudget(n) },
+	},
+}
