@@ -37,17 +37,6 @@ type two struct {
 	issuer  *authn.Issuer
 }
 
-// freeAddress returns an address that is known before anybody listens.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 func newTwo(t *testing.T) *two {
 	t.Helper()
 	_, unit, err := ed25519.GenerateKey(rand.Reader)
@@ -59,7 +48,7 @@ func newTwo(t *testing.T) *two {
 		t.Fatal(err)
 	}
 	return &two{
-		t: t, address: freeAddress(t), key: unit,
+		t: t, address: servertest.FreeAddress(t), key: unit,
 		keys: authn.KeySourceFunc(func(context.Context) ([]authn.Key, error) {
 			return []authn.Key{{ID: "two", Public: public, Epoch: 1}}, nil
 		}),
@@ -302,10 +291,10 @@ func TestPeersThatCannotBe(t *testing.T) {
 func TestPeerReplicas(t *testing.T) {
 	w := newTwo(t)
 	first, one := w.owner(), w.address
-	w.address = freeAddress(t)
+	w.address = servertest.FreeAddress(t)
 	second, two := w.owner(), w.address
 	p := w.other(w.caller(), func(o *server.Options) {
-		o.Peers["fake"] = one + "," + freeAddress(t) + "," + two
+		o.Peers["fake"] = one + "," + servertest.FreeAddress(t) + "," + two
 	})
 	if err := p.WaitReady(t.Context()); err != nil {
 		t.Fatal(err)

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bindery-iam/bindery/pkg/server/servertest"
 	"github.com/bindery-iam/bindery/pkg/sqldb/sqldbtest"
 )
 
@@ -76,7 +77,7 @@ func newServer(t testing.TB, databaseURL string) *server {
 	t.Helper()
 	s := &server{
 		t: t, dataDir: filepath.Join(t.TempDir(), "data"), databaseURL: databaseURL, units: []string{"all"},
-		grpc: freeAddress(t), http: freeAddress(t), ops: freeAddress(t), log: &buffer{},
+		grpc: servertest.FreeAddress(t), http: servertest.FreeAddress(t), ops: servertest.FreeAddress(t), log: &buffer{},
 	}
 	t.Cleanup(func() {
 		s.kill()

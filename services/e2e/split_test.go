@@ -5,9 +5,6 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
-	"fmt"
-	"math/rand/v2"
-	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -19,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/bindery-iam/bindery/pkg/secret"
+	"github.com/bindery-iam/bindery/pkg/server/servertest"
 	"github.com/bindery-iam/bindery/pkg/sqldb/sqldbtest"
 )
 
@@ -65,10 +63,10 @@ func newSplitOn(t testing.TB, admin string, replicas int) *split {
 	addresses := map[string]string{}
 	for _, name := range splitUnits {
 		command(t, "unit-key", "create", "--out", filepath.Join(dir, name+".key"))
-		addresses[name] = freeAddress(t)
+		addresses[name] = servertest.FreeAddress(t)
 		if name == replicated {
 			for range replicas - 1 {
-				addresses[name] += "," + freeAddress(t)
+				addresses[name] += "," + servertest.FreeAddress(t)
 			}
 		}
 		if tables[name] {
@@ -162,32 +160,6 @@ func writeCerts(t testing.TB, dir string) []string {
 		}
 	}
 	return []string{"--tls-ca", filepath.Join(dir, "ca.pem"), "--tls-cert", filepath.Join(dir, "cert.pem"), "--tls-key", filepath.Join(dir, "key.pem")}
-}
-
-// freeAddress returns an address that nobody listens on: a process must be told
-// where its peers are before they are there. The port is below those that systems
-// give to outgoing connections, so that none takes it while its server is down; and
-// whoever calls this, in this process or another, leaves it alone until the test
-// ends, since the UDP port of the same number, which nobody uses, stands for it.
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	for range 100 {
-		address := fmt.Sprintf("127.0.0.1:%d", 12000+rand.IntN(20000))
-		claim, err := net.ListenPacket("udp", address)
-		if err != nil {
-			continue
-		}
-		l, err := net.Listen("tcp", address)
-		if err != nil {
-			claim.Close()
-			continue
-		}
-		l.Close()
-		t.Cleanup(func() { claim.Close() })
-		return address
-	}
-	t.Fatal("no port is free")
-	return ""
 }
 
 // TestUnitsKeepApart wants that the role of a unit reads and writes its own tables
