@@ -28,6 +28,7 @@ import (
 	"maragu.dev/goqite"
 
 	"github.com/bindery-iam/bindery/pkg/idempotency"
+	"github.com/bindery-iam/bindery/pkg/revision"
 	"github.com/bindery-iam/bindery/pkg/sqldb"
 )
 
@@ -202,6 +203,9 @@ func (q *Queue) Depth(ctx context.Context) (int64, error) {
 // execute runs a job under its lease and deletes it when it succeeded; otherwise
 // it becomes due again after a pause that grows with attempt.
 func (q *Queue) execute(ctx context.Context, t Ticket, attempt int) error {
+	if !revision.Taken(ctx) { // a worker; else the call that waits for the job is told as well
+		ctx = revision.NewContext(ctx, new(revision.Notes))
+	}
 	r := &running{queue: q, id: t.id}
 	err := q.handle(context.WithValue(ctx, runningKey{}, r), t)
 	if err == nil {

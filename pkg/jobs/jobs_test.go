@@ -13,6 +13,7 @@ import (
 
 	"github.com/bindery-iam/bindery/pkg/idempotency"
 	"github.com/bindery-iam/bindery/pkg/jobs"
+	"github.com/bindery-iam/bindery/pkg/revision"
 	"github.com/bindery-iam/bindery/pkg/sqldb"
 	"github.com/bindery-iam/bindery/pkg/sqldb/sqldbtest"
 )
@@ -156,20 +157,60 @@ func TestWorkerTakesOver(t *testing.T) {
 func TestNotBefore(t *testing.T) {
 	forEach(t, func(t *testing.T, db *sqldb.DB) {
 		q := newQueue(t, db, "unit")
-		handled := make(chan string, 9)
+		type greeted struct {
+			name string
+			at   time.Time
+		}
+		handled := make(chan greeted, 9)
 		jobs.Register(q, "greet", func(_ context.Context, p payload) error {
-			handled <- p.Name
+			handled <- greeted{p.Name, time.Now()}
 			return nil
 		})
 		run(t, q)
-		enqueue(t, db, q, jobs.Job{Kind: "greet", Payload: payload{"later"}, NotBefore: time.Now().Add(200 * time.Millisecond)})
+		later := time.Now().Add(200 * time.Millisecond)
+		enqueue(t, db, q, jobs.Job{Kind: "greet", Payload: payload{"later"}, NotBefore: later})
 		enqueue(t, db, q, jobs.Job{Kind: "greet", Payload: payload{"tomorrow"}, NotBefore: time.Now().Add(24 * time.Hour)})
 		enqueue(t, db, q, jobs.Job{Kind: "greet", Payload: payload{"now"}, NotBefore: time.Unix(0, 0)})
 		q.Kick()
-		if first, second := <-handled, <-handled; first != "now" || second != "later" {
-			t.Errorf("handled %s, then %s; want now, then later", first, second)
+		at := map[string]time.Time{}
+		for range 2 {
+			g := <-handled
+			at[g.name] = g.at
+		}
+		if at["now"].IsZero() || at["later"].Before(later.Add(-2*time.Millisecond)) { // goqite keeps milliseconds
+			t.Errorf("handled at %v, want now, and later not before %v", at, later)
 		}
 		eventually(t, "two jobs done", func() bool { return depth(t, q) == 1 })
+	})
+}
+
+// What a job has changed is told to its operation by a worker too, and to the call that
+// waits for the job.
+func TestRevisionsAreNoted(t *testing.T) {
+	forEach(t, func(t *testing.T, db *sqldb.DB) {
+		q := newQueue(t, db, "unit")
+		made := revision.Revision{Epoch: 1, Line: 1, Number: 7}
+		noted := make(chan revision.Revision, 9)
+		jobs.Register(q, "greet", func(ctx context.Context, _ payload) error {
+			revision.Note(ctx, made)
+			r, _ := revision.Noted(ctx)
+			noted <- r
+			return nil
+		})
+		notes := new(revision.Notes)
+		if err := q.Do(revision.NewContext(t.Context(), notes), enqueue(t, db, q, jobs.Job{Kind: "greet"})); err != nil {
+			t.Fatal(err)
+		}
+		if r, ok := notes.Latest(); !ok || r != made || <-noted != made {
+			t.Errorf("the call was told of %v, %v", r, ok)
+		}
+		run(t, q)
+		enqueue(t, db, q, jobs.Job{Kind: "greet", NotBefore: time.Unix(0, 0)})
+		q.Kick()
+		if r := <-noted; r != made {
+			t.Errorf("a worker noted %v", r)
+		}
+		eventually(t, "job deleted", func() bool { return depth(t, q) == 0 })
 	})
 }
 

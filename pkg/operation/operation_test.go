@@ -20,8 +20,10 @@ import (
 	"github.com/bindery-iam/bindery/pkg/authz"
 	"github.com/bindery-iam/bindery/pkg/operation"
 	"github.com/bindery-iam/bindery/pkg/page"
+	"github.com/bindery-iam/bindery/pkg/revision"
 	"github.com/bindery-iam/bindery/pkg/sqldb"
 	"github.com/bindery-iam/bindery/pkg/sqldb/sqldbtest"
+	accessv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/access/v1"
 	operationpb "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/operation"
 	rmv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/resourcemanager/v1"
 )
@@ -113,6 +115,35 @@ func TestInsertAndEnd(t *testing.T) {
 		})
 		if diff := cmp.Diff(done, w.get(t, op.ID), protocmp.Transform()); diff != "" {
 			t.Errorf("a finished operation changed:\n%s", diff)
+		}
+	})
+}
+
+// The work of an operation tells its revision where the metadata has a place for it, and
+// nowhere else; the fields beside it stay.
+func TestRevision(t *testing.T) {
+	forEach(t, func(t *testing.T, w *world) {
+		ours, theirs := operation.Operation{}, w.insert(t, folder, nil)
+		w.tx(t, func(ctx context.Context, tx *sql.Tx) (err error) {
+			ours, err = w.store.Insert(ctx, tx, operation.New{
+				Resource: folder, ViewPermission: "resource-manager.folders.get", Description: "End role request", CreatedBy: "usr1",
+				Metadata: &accessv1.EndRoleRequestMetadata{RequestId: "req1"},
+			})
+			return err
+		})
+		w.tx(t, func(ctx context.Context, tx *sql.Tx) error {
+			ctx = revision.NewContext(ctx, new(revision.Notes))
+			revision.Note(ctx, revision.Revision{Epoch: 1, Line: 2, Number: 3})
+			return errors.Join(w.store.Finish(ctx, tx, ours.ID, nil, new(accessv1.RoleRequest)), w.store.Finish(ctx, tx, theirs.ID, nil, new(rmv1.Folder)))
+		})
+		for id, want := range map[string]proto.Message{
+			ours.ID:   &accessv1.EndRoleRequestMetadata{RequestId: "req1", Revision: "1.2.3"},
+			theirs.ID: &rmv1.CreateFolderMetadata{FolderId: folder.ID},
+		} {
+			op := w.get(t, id)
+			if got, err := op.GetMetadata().UnmarshalNew(); err != nil || !op.GetDone() || !proto.Equal(got, want) {
+				t.Errorf("%v, %v; want the metadata %v", op, err, want)
+			}
 		}
 	})
 }

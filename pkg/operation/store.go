@@ -16,6 +16,7 @@ import (
 	"github.com/bindery-iam/bindery/pkg/apierr"
 	"github.com/bindery-iam/bindery/pkg/id"
 	"github.com/bindery-iam/bindery/pkg/page"
+	"github.com/bindery-iam/bindery/pkg/revision"
 	"github.com/bindery-iam/bindery/pkg/sqldb"
 )
 
@@ -59,6 +60,9 @@ func (s *Store) Prefix() string { return s.prefix }
 // Insert makes an operation in the transaction of the change it stands for. With
 // a Response it is done.
 func (s *Store) Insert(ctx context.Context, tx *sql.Tx, n New) (Operation, error) {
+	if r, ok := revision.Noted(ctx); ok && n.Metadata != nil {
+		revision.Tell(n.Metadata, r)
+	}
 	op, values, err := s.make(n)
 	if err != nil {
 		return Operation{}, err
@@ -127,8 +131,8 @@ func (s *Store) make(n New) (Operation, []any, error) {
 }
 
 // Finish makes an operation done with a response. Metadata other than nil takes
-// the place of the old. An operation that is done already stays as it is, so that
-// a repeated job does no harm.
+// the place of the old, and tells the revision that ctx has noted, if it can. An
+// operation that is done already stays as it is, so that a repeated job does no harm.
 func (s *Store) Finish(ctx context.Context, tx *sql.Tx, opID string, metadata, response proto.Message) error {
 	return s.end(ctx, tx, opID, metadata, response, nil)
 }
@@ -140,6 +144,10 @@ func (s *Store) Fail(ctx context.Context, tx *sql.Tx, opID string, metadata prot
 }
 
 func (s *Store) end(ctx context.Context, tx *sql.Tx, opID string, metadata, response proto.Message, failure *spb.Status) error {
+	metadata, err := s.told(ctx, tx, opID, metadata)
+	if err != nil {
+		return err
+	}
 	meta, err := pack(metadata)
 	resp, rerr := pack(response)
 	if err := errors.Join(err, rerr); err != nil {
@@ -164,6 +172,26 @@ func (s *Store) end(ctx context.Context, tx *sql.Tx, opID string, metadata, resp
 		return fmt.Errorf("end operation %s: %w", opID, err)
 	}
 	return nil
+}
+
+// told is the metadata with which an operation ends, nil for what it has: with the
+// revision that its work has come to, when it did and there is a place for it.
+func (s *Store) told(ctx context.Context, tx *sql.Tx, opID string, metadata proto.Message) (proto.Message, error) {
+	r, ok := revision.Noted(ctx)
+	if !ok {
+		return metadata, nil
+	}
+	if metadata == nil {
+		op, err := s.GetIn(ctx, tx, opID)
+		if err != nil {
+			return nil, err
+		}
+		if metadata, err = op.Metadata.UnmarshalNew(); err != nil {
+			return nil, fmt.Errorf("metadata of operation %s: %w", opID, err)
+		}
+	}
+	revision.Tell(metadata, r)
+	return metadata, nil
 }
 
 const columns = `id, resource_type, resource_id, view_type, view_id, view_permission, description, created_by, created_at, modified_at, done,

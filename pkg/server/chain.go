@@ -21,6 +21,7 @@ import (
 	"github.com/bindery-iam/bindery/pkg/authz"
 	"github.com/bindery-iam/bindery/pkg/idempotency"
 	"github.com/bindery-iam/bindery/pkg/log"
+	"github.com/bindery-iam/bindery/pkg/revision"
 	"github.com/bindery-iam/bindery/pkg/sqldb"
 )
 
@@ -69,10 +70,10 @@ func (c *chain) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, 
 		c.metrics.shed.Inc()
 		return nil, c.end(ctx, k, errOverloaded)
 	}
-	var notes *access.Notes
+	var notes *revision.Notes
 	if !k.quiet {
-		notes = new(access.Notes)
-		ctx = access.NewContext(ctx, notes)
+		notes = new(revision.Notes)
+		ctx = revision.NewContext(ctx, notes)
 	}
 	resp, err := c.handle(ctx, k, req, handler)
 	c.limit.leave()
@@ -87,7 +88,7 @@ func (c *chain) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, 
 
 // tell sends what an answer brings along: in headers the ids of its request, and in a
 // trailer the revision that is in force with what the call has written.
-func (c *chain) tell(ctx context.Context, k *call, notes *access.Notes) {
+func (c *chain) tell(ctx context.Context, k *call, notes *revision.Notes) {
 	if err := grpc.SetHeader(ctx, ids(&k.request)); err != nil {
 		c.log.Debug("response headers not sent", zap.Error(err))
 	}

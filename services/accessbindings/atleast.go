@@ -9,6 +9,7 @@ import (
 
 	"github.com/bindery-iam/bindery/pkg/access"
 	"github.com/bindery-iam/bindery/pkg/apierr"
+	"github.com/bindery-iam/bindery/pkg/revision"
 )
 
 // Refusals of a revision that a check is to be no older than.
@@ -23,11 +24,8 @@ var (
 // atLeastWait bounds the wait for a revision that another replica has made.
 const atLeastWait = 2 * time.Second
 
-// token is a revision as callers carry it.
-func (l line) token(revision int64) string { return l.at(revision).String() }
-
-func (l line) at(revision int64) access.Revision {
-	return access.Revision{Epoch: l.Epoch, Line: l.Number, Number: revision}
+func (l line) at(number int64) revision.Revision {
+	return revision.Revision{Epoch: l.Epoch, Line: l.Number, Number: number}
 }
 
 // asksAtLeast reports whether a call carries a revision.
@@ -57,11 +55,11 @@ func (c *committer) atLeast(ctx context.Context, field string) error {
 
 // noOlder returns when the graph is no older than a revision.
 func (c *committer) noOlder(ctx context.Context, token string, malformed error) error {
-	asked, ok := access.ParseRevision(token)
+	asked, ok := revision.Parse(token)
 	if !ok {
 		return malformed
 	}
-	of, revision := line{asked.Epoch, asked.Line}, asked.Number
+	of, number := line{asked.Epoch, asked.Line}, asked.Number
 	if err := c.graph.fault(); err != nil {
 		return err
 	}
@@ -71,17 +69,17 @@ func (c *committer) noOlder(ctx context.Context, token string, malformed error) 
 		return c.ahead(ctx, of)
 	case was.line != of:
 		return errRevisionLine
-	case was.revision >= revision:
+	case was.revision >= number:
 		return nil
 	}
 	if h, err := c.store.head(ctx, c.db, false); err != nil {
 		return err
-	} else if h.line == of && h.Revision < revision {
+	} else if h.line == of && h.Revision < number {
 		return errRevisionAhead
 	}
 	wait, cancel := context.WithTimeout(ctx, atLeastWait)
 	defer cancel()
-	switch err := c.graph.await(wait, of, revision); {
+	switch err := c.graph.await(wait, of, number); {
 	case err == nil:
 		return nil
 	case c.graph.now() != of:

@@ -37,7 +37,7 @@ func TestAtLeastRevision(t *testing.T) {
 		w.must(err)
 		told := trailer.Get(access.RevisionTrailer)
 		is := w.service.committer.graph.at()
-		if len(told) != 1 || told[0] != is.line.token(is.revision) {
+		if len(told) != 1 || told[0] != is.line.at(is.revision).String() {
 			t.Fatalf("the write tells %q, it is at %+v", told, is)
 		}
 		w.must(w.after())
@@ -45,7 +45,7 @@ func TestAtLeastRevision(t *testing.T) {
 		token, err := w.Issuer.Issue(vera.Type, vera.ID, time.Hour)
 		w.must(err)
 		for range 2 { // the second time by the fast path of a token that was seen before
-			ctx := metadata.AppendToOutgoingContext(w.Subject(nick.Type, nick.ID), access.AtLeastHeader, is.line.token(is.revision+1))
+			ctx := metadata.AppendToOutgoingContext(w.Subject(nick.Type, nick.ID), access.AtLeastHeader, is.line.at(is.revision+1).String())
 			_, err := w.check.Authorize(ctx, &accessservicev2.AuthorizeRequest{
 				Permission: getFolder, Identity: &accessservicev2.AuthorizeRequest_IamToken{IamToken: token.Text},
 				ResourcePath: []*accessservicev2.Resource{{Type: folder1.Type, Id: folder1.ID}},
@@ -54,9 +54,9 @@ func TestAtLeastRevision(t *testing.T) {
 			_, err = w.authorizeBy(token.Text, getFolder, folder1)
 			w.must(err)
 		}
-		refused(t, w.after(is.line.token(is.revision+1)), codes.OutOfRange, "REVISION_UNKNOWN")
-		refused(t, w.after(line{is.line.Epoch, is.line.Number + 1}.token(1)), codes.FailedPrecondition, "REVISION_LOST")
-		refused(t, w.after(line{is.line.Epoch + 1, is.line.Number}.token(1)), codes.FailedPrecondition, "REVISION_LOST")
+		refused(t, w.after(is.line.at(is.revision+1).String()), codes.OutOfRange, "REVISION_UNKNOWN")
+		refused(t, w.after(line{is.line.Epoch, is.line.Number + 1}.at(1).String()), codes.FailedPrecondition, "REVISION_LOST")
+		refused(t, w.after(line{is.line.Epoch + 1, is.line.Number}.at(1).String()), codes.FailedPrecondition, "REVISION_LOST")
 		w.atLeastField(told[0], is)
 		for _, bad := range [][]string{{"x"}, {"1.1"}, {"1.1.-1"}, {"1.1.01"}, {"1.1.1.1"}, {""}, {"1.1.99999999999999999999"}, {told[0], told[0]}} {
 			if err := w.after(bad...); apierr.CodeOf(apierr.FromRPC(err)) != codes.InvalidArgument {
@@ -96,7 +96,7 @@ func (w *world) atLeastField(told string, is point) {
 			w.t.Errorf("%s: %v", name, err)
 		}
 		for bad, want := range map[string]codes.Code{
-			is.line.token(is.revision + 1): codes.OutOfRange, line{is.line.Epoch, is.line.Number + 1}.token(1): codes.FailedPrecondition,
+			is.line.at(is.revision + 1).String(): codes.OutOfRange, line{is.line.Epoch, is.line.Number + 1}.at(1).String(): codes.FailedPrecondition,
 			"1.1": codes.InvalidArgument,
 		} {
 			if err := ask(bad); apierr.CodeOf(apierr.FromRPC(err)) != want {
@@ -134,7 +134,7 @@ func TestAtLeastWaits(t *testing.T) {
 	for is = writer.service.committer.graph.at(); is.revision == behind.service.committer.graph.Revision(); is = writer.service.committer.graph.at() {
 		time.Sleep(time.Millisecond) // until it is committed
 	}
-	if err := behind.after(is.line.token(is.revision)); err != nil {
+	if err := behind.after(is.line.at(is.revision).String()); err != nil {
 		t.Errorf("a replica that was behind: %v", err)
 	}
 	<-done
@@ -143,6 +143,6 @@ func TestAtLeastWaits(t *testing.T) {
 	for is = writer.service.committer.graph.at(); is.revision == behind.service.committer.graph.Revision(); is = writer.service.committer.graph.at() {
 		time.Sleep(time.Millisecond) // until it is committed
 	}
-	refused(t, behind.after(is.line.token(is.revision)), codes.Unavailable, apierr.ReasonCheckerUnavailable)
+	refused(t, behind.after(is.line.at(is.revision).String()), codes.Unavailable, apierr.ReasonCheckerUnavailable)
 	behind.frozen.Store(false)
 }

@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/bindery-iam/bindery/pkg/apierr"
 	"github.com/bindery-iam/bindery/pkg/audit"
@@ -17,6 +15,7 @@ import (
 	"github.com/bindery-iam/bindery/pkg/idempotency"
 	"github.com/bindery-iam/bindery/pkg/log"
 	"github.com/bindery-iam/bindery/pkg/operation"
+	"github.com/bindery-iam/bindery/pkg/revision"
 	"github.com/bindery-iam/bindery/pkg/sqldb"
 
 	accessv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/access/v1"
@@ -307,7 +306,7 @@ func (c *committer) make(ctx context.Context, on *state, b *batch, p *pending, m
 	}
 	r := result{line: on.line, revision: on.revision, members: on.members, changed: true}
 	if made.operation != nil {
-		tellIn(made.operation.Metadata, on.line.token(on.revision))
+		revision.Tell(made.operation.Metadata, on.line.at(on.revision)) // the types of the public API have no place for it
 		if r.operation, err = c.operations.Make(&on.draft.operations, *made.operation); err != nil {
 			return err
 		}
@@ -319,15 +318,6 @@ func (c *committer) make(ctx context.Context, on *state, b *batch, p *pending, m
 	on.draft.keys.Add(p.key, r.operation.ID)
 	p.answer.result, p.changes, b.last = r, made.changes, p
 	return nil
-}
-
-// tellIn writes a revision into the metadata of an operation, when that has a place for
-// it: the types of the public API have none.
-func tellIn(metadata proto.Message, revision string) {
-	m := metadata.ProtoReflect()
-	if fd := m.Descriptor().Fields().ByName("revision"); fd != nil && fd.Kind() == protoreflect.StringKind {
-		m.Set(fd, protoreflect.ValueOfString(revision))
-	}
 }
 
 // put stores what a batch has changed.

@@ -12,13 +12,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
-	"github.com/bindery-iam/bindery/pkg/access"
 	"github.com/bindery-iam/bindery/pkg/apierr"
 	"github.com/bindery-iam/bindery/pkg/audit"
 	"github.com/bindery-iam/bindery/pkg/idempotency"
 	"github.com/bindery-iam/bindery/pkg/lease"
 	"github.com/bindery-iam/bindery/pkg/notice"
 	"github.com/bindery-iam/bindery/pkg/operation"
+	"github.com/bindery-iam/bindery/pkg/revision"
 	"github.com/bindery-iam/bindery/pkg/sqldb"
 
 	accessv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/access/v1"
@@ -186,7 +186,7 @@ func (c *committer) submit(ctx context.Context, in intent) (result, error) {
 // tell notes the revision that is in force with an answer.
 func (a answer) tell(ctx context.Context) (result, error) {
 	if a.err == nil {
-		access.Note(ctx, a.line.at(a.revision))
+		revision.Note(ctx, a.line.at(a.revision))
 	}
 	return a.result, a.err
 }

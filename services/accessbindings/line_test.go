@@ -123,9 +123,9 @@ func aheadOf(t *testing.T) (w *world, at *accessv1.Position) {
 func TestAtLeastARevisionOfTheNextLine(t *testing.T) {
 	w, _ := aheadOf(t)
 	is := w.service.committer.graph.now()
-	refused(t, w.after(line{is.Epoch, is.Number + 1}.token(1)), codes.Unavailable, apierr.ReasonCheckerUnavailable)
-	refused(t, w.after(line{is.Epoch, is.Number + 2}.token(1)), codes.FailedPrecondition, "REVISION_LOST")
-	refused(t, w.after(line{is.Epoch, is.Number - 1}.token(1)), codes.FailedPrecondition, "REVISION_LOST")
+	refused(t, w.after(line{is.Epoch, is.Number + 1}.at(1).String()), codes.Unavailable, apierr.ReasonCheckerUnavailable)
+	refused(t, w.after(line{is.Epoch, is.Number + 2}.at(1).String()), codes.FailedPrecondition, "REVISION_LOST")
+	refused(t, w.after(line{is.Epoch, is.Number - 1}.at(1).String()), codes.FailedPrecondition, "REVISION_LOST")
 }
 
 // A follower is not sent facts of two lines.

@@ -17,6 +17,7 @@ import (
 	"github.com/bindery-iam/bindery/pkg/access"
 	"github.com/bindery-iam/bindery/pkg/apierr"
 	"github.com/bindery-iam/bindery/pkg/lease"
+	"github.com/bindery-iam/bindery/pkg/revision"
 
 	accessv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/access/v1"
 )
@@ -91,7 +92,7 @@ func (h *history) put(t *testing.T, client int, by *replica, who Subject, random
 		t.Errorf("write: %v", err)
 		return
 	}
-	told, ok := access.ParseRevision(trailer.Get(access.RevisionTrailer)[0])
+	told, ok := revision.Parse(trailer.Get(access.RevisionTrailer)[0])
 	if e.revision = told.Number; !ok {
 		t.Errorf("a write told %v", trailer)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/bindery-iam/bindery/pkg/access"
 	"github.com/bindery-iam/bindery/pkg/apierr"
 	"github.com/bindery-iam/bindery/pkg/request"
+	"github.com/bindery-iam/bindery/pkg/revision"
 	"github.com/bindery-iam/bindery/pkg/thread"
 	marketplacev1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/marketplace/v1"
 )
@@ -24,16 +25,20 @@ func TestDecisionsTellTheirRevision(t *testing.T) {
 		asked := w.mustAsk(w.customer("ann"), w.product(onRequest))
 		for _, revisions := range []int{1, 0} { // the second time it is approved already
 			var trailer metadata.MD
-			_, err := w.requests.ApproveProductAccessRequest(w.as(w.pia), &marketplacev1.ApproveProductAccessRequestRequest{RequestId: asked}, grpc.Trailer(&trailer))
+			op, err := w.requests.ApproveProductAccessRequest(w.as(w.pia), &marketplacev1.ApproveProductAccessRequestRequest{RequestId: asked}, grpc.Trailer(&trailer))
 			w.must(err)
 			told := trailer.Get(access.RevisionTrailer)
 			if len(told) != revisions {
 				t.Fatalf("the trailer tells %q, want %d", told, revisions)
 			}
 			for _, text := range told {
-				if r, ok := access.ParseRevision(text); !ok || r.Number == 0 {
+				if r, ok := revision.Parse(text); !ok || r.Number == 0 {
 					t.Errorf("the trailer tells %q", text)
 				}
+			}
+			metadata := new(marketplacev1.ApproveProductAccessRequestMetadata)
+			if err := op.GetMetadata().UnmarshalTo(metadata); err != nil || metadata.GetRevision() != strings.Join(told, "") {
+				t.Errorf("the operation tells %v, %v; the trailer %q", metadata, err, told)
 			}
 		}
 	})

@@ -15,18 +15,18 @@ import (
 func FreeAddress(t testing.TB) string {
 	t.Helper()
 	for range 100 {
-		address := fmt.Sprintf("127.0.0.1:%d", 12000+rand.IntN(20000))
+		address := fmt.Sprintf("127.0.0.1:%d", 12000+rand.IntN(20000)) //nolint:gosec // no secret
 		claim, err := net.ListenPacket("udp", address)
 		if err != nil {
 			continue
 		}
 		l, err := net.Listen("tcp", address)
 		if err != nil {
-			claim.Close()
+			_ = claim.Close()
 			continue
 		}
-		l.Close()
-		t.Cleanup(func() { claim.Close() })
+		_ = l.Close()
+		t.Cleanup(func() { _ = claim.Close() })
 		return address
 	}
 	t.Fatal("no port is free")

@@ -706,8 +706,11 @@ type AcceptInvitationMetadata struct {
 	InvitationId string `protobuf:"bytes,1,opt,name=invitation_id,json=invitationId,proto3" json:"invitation_id,omitempty"`
 	// The organization.
 	OrganizationId string `protobuf:"bytes,2,opt,name=organization_id,json=organizationId,proto3" json:"organization_id,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// The revision that is in force with what was done, as the trailer `bindery-revision`
+	// has it; empty until it is done, and when it changed no facts that decide.
+	Revision      string `protobuf:"bytes,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AcceptInvitationMetadata) Reset() {
@@ -750,6 +753,13 @@ func (x *AcceptInvitationMetadata) GetInvitationId() string {
 func (x *AcceptInvitationMetadata) GetOrganizationId() string {
 	if x != nil {
 		return x.OrganizationId
+	}
+	return ""
+}
+
+func (x *AcceptInvitationMetadata) GetRevision() string {
+	if x != nil {
+		return x.Revision
 	}
 	return ""
 }
@@ -894,10 +904,11 @@ const file_bindery_identity_v1_invitation_service_proto_rawDesc = "" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"J\n" +
 	"\x17AcceptInvitationRequest\x12/\n" +
 	"\rinvitation_id\x18\x01 \x01(\tB\n" +
-	"\xbaH\a\xc8\x01\x01r\x02\x182R\finvitationId\"h\n" +
+	"\xbaH\a\xc8\x01\x01r\x02\x182R\finvitationId\"\x84\x01\n" +
 	"\x18AcceptInvitationMetadata\x12#\n" +
 	"\rinvitation_id\x18\x01 \x01(\tR\finvitationId\x12'\n" +
-	"\x0forganization_id\x18\x02 \x01(\tR\x0eorganizationId\"J\n" +
+	"\x0forganization_id\x18\x02 \x01(\tR\x0eorganizationId\x12\x1a\n" +
+	"\brevision\x18\x03 \x01(\tR\brevision\"J\n" +
 	"\x17RejectInvitationRequest\x12/\n" +
 	"\rinvitation_id\x18\x01 \x01(\tB\n" +
 	"\xbaH\a\xc8\x01\x01r\x02\x182R\finvitationId\"?\n" +

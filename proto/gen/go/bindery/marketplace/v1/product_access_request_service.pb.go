@@ -607,7 +607,10 @@ func (x *ApproveProductAccessRequestRequest) GetComment() string {
 type ApproveProductAccessRequestMetadata struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The request.
-	RequestId     string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The revision that is in force with what was done, as the trailer `bindery-revision`
+	// has it; empty until it is done, and when it changed no facts that decide.
+	Revision      string `protobuf:"bytes,2,opt,name=revision,proto3" json:"revision,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -645,6 +648,13 @@ func (*ApproveProductAccessRequestMetadata) Descriptor() ([]byte, []int) {
 func (x *ApproveProductAccessRequestMetadata) GetRequestId() string {
 	if x != nil {
 		return x.RequestId
+	}
+	return ""
+}
+
+func (x *ApproveProductAccessRequestMetadata) GetRevision() string {
+	if x != nil {
+		return x.Revision
 	}
 	return ""
 }
@@ -1236,10 +1246,11 @@ const file_bindery_marketplace_v1_product_access_request_service_proto_rawDesc =
 	"\n" +
 	"request_id\x18\x01 \x01(\tB\n" +
 	"\xbaH\a\xc8\x01\x01r\x02\x182R\trequestId\x12\"\n" +
-	"\acomment\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xa0\x1fR\acomment\"D\n" +
+	"\acomment\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xa0\x1fR\acomment\"`\n" +
 	"#ApproveProductAccessRequestMetadata\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x01 \x01(\tR\trequestId\"r\n" +
+	"request_id\x18\x01 \x01(\tR\trequestId\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\tR\brevision\"r\n" +
 	"!RejectProductAccessRequestRequest\x12)\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tB\n" +

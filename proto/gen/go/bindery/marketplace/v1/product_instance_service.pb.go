@@ -97,7 +97,10 @@ type CreateProductInstanceMetadata struct {
 	// The new installed product.
 	ProductInstanceId string `protobuf:"bytes,1,opt,name=product_instance_id,json=productInstanceId,proto3" json:"product_instance_id,omitempty"`
 	// The product.
-	ProductId     string `protobuf:"bytes,2,opt,name=product_id,json=productId,proto3" json:"product_id,omitempty"`
+	ProductId string `protobuf:"bytes,2,opt,name=product_id,json=productId,proto3" json:"product_id,omitempty"`
+	// The revision that is in force with what was done, as the trailer `bindery-revision`
+	// has it; empty until it is done, and when it changed no facts that decide.
+	Revision      string `protobuf:"bytes,3,opt,name=revision,proto3" json:"revision,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -142,6 +145,13 @@ func (x *CreateProductInstanceMetadata) GetProductInstanceId() string {
 func (x *CreateProductInstanceMetadata) GetProductId() string {
 	if x != nil {
 		return x.ProductId
+	}
+	return ""
+}
+
+func (x *CreateProductInstanceMetadata) GetRevision() string {
+	if x != nil {
+		return x.Revision
 	}
 	return ""
 }
@@ -482,8 +492,11 @@ type ActivateProductInstanceMetadata struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The installed product.
 	ProductInstanceId string `protobuf:"bytes,1,opt,name=product_instance_id,json=productInstanceId,proto3" json:"product_instance_id,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// The revision that is in force with what was done, as the trailer `bindery-revision`
+	// has it; empty until it is done, and when it changed no facts that decide.
+	Revision      string `protobuf:"bytes,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ActivateProductInstanceMetadata) Reset() {
@@ -519,6 +532,13 @@ func (*ActivateProductInstanceMetadata) Descriptor() ([]byte, []int) {
 func (x *ActivateProductInstanceMetadata) GetProductInstanceId() string {
 	if x != nil {
 		return x.ProductInstanceId
+	}
+	return ""
+}
+
+func (x *ActivateProductInstanceMetadata) GetRevision() string {
+	if x != nil {
+		return x.Revision
 	}
 	return ""
 }
@@ -574,8 +594,11 @@ type DeactivateProductInstanceMetadata struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The installed product.
 	ProductInstanceId string `protobuf:"bytes,1,opt,name=product_instance_id,json=productInstanceId,proto3" json:"product_instance_id,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// The revision that is in force with what was done, as the trailer `bindery-revision`
+	// has it; empty until it is done, and when it changed no facts that decide.
+	Revision      string `protobuf:"bytes,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DeactivateProductInstanceMetadata) Reset() {
@@ -611,6 +634,13 @@ func (*DeactivateProductInstanceMetadata) Descriptor() ([]byte, []int) {
 func (x *DeactivateProductInstanceMetadata) GetProductInstanceId() string {
 	if x != nil {
 		return x.ProductInstanceId
+	}
+	return ""
+}
+
+func (x *DeactivateProductInstanceMetadata) GetRevision() string {
+	if x != nil {
+		return x.Revision
 	}
 	return ""
 }
@@ -666,8 +696,11 @@ type DeleteProductInstanceMetadata struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The installed product.
 	ProductInstanceId string `protobuf:"bytes,1,opt,name=product_instance_id,json=productInstanceId,proto3" json:"product_instance_id,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// The revision that is in force with what was done, as the trailer `bindery-revision`
+	// has it; empty until it is done, and when it changed no facts that decide.
+	Revision      string `protobuf:"bytes,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DeleteProductInstanceMetadata) Reset() {
@@ -707,6 +740,13 @@ func (x *DeleteProductInstanceMetadata) GetProductInstanceId() string {
 	return ""
 }
 
+func (x *DeleteProductInstanceMetadata) GetRevision() string {
+	if x != nil {
+		return x.Revision
+	}
+	return ""
+}
+
 var File_bindery_marketplace_v1_product_instance_service_proto protoreflect.FileDescriptor
 
 const file_bindery_marketplace_v1_product_instance_service_proto_rawDesc = "" +
@@ -718,11 +758,12 @@ const file_bindery_marketplace_v1_product_instance_service_proto_rawDesc = "" +
 	"\n" +
 	"product_id\x18\x02 \x01(\tB\n" +
 	"\xbaH\a\xc8\x01\x01r\x02\x182R\tproductId\x12A\n" +
-	"\x04name\x18\x03 \x01(\tB-\xbaH*\xc8\x01\x01r%\x18?2!^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$R\x04name\"n\n" +
+	"\x04name\x18\x03 \x01(\tB-\xbaH*\xc8\x01\x01r%\x18?2!^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$R\x04name\"\x8a\x01\n" +
 	"\x1dCreateProductInstanceMetadata\x12.\n" +
 	"\x13product_instance_id\x18\x01 \x01(\tR\x11productInstanceId\x12\x1d\n" +
 	"\n" +
-	"product_id\x18\x02 \x01(\tR\tproductId\"W\n" +
+	"product_id\x18\x02 \x01(\tR\tproductId\x12\x1a\n" +
+	"\brevision\x18\x03 \x01(\tR\brevision\"W\n" +
 	"\x19GetProductInstanceRequest\x12:\n" +
 	"\x13product_instance_id\x18\x01 \x01(\tB\n" +
 	"\xbaH\a\xc8\x01\x01r\x02\x182R\x11productInstanceId\"\xba\x01\n" +
@@ -747,19 +788,22 @@ const file_bindery_marketplace_v1_product_instance_service_proto_rawDesc = "" +
 	"\x13product_instance_id\x18\x01 \x01(\tR\x11productInstanceId\"\\\n" +
 	"\x1eActivateProductInstanceRequest\x12:\n" +
 	"\x13product_instance_id\x18\x01 \x01(\tB\n" +
-	"\xbaH\a\xc8\x01\x01r\x02\x182R\x11productInstanceId\"Q\n" +
+	"\xbaH\a\xc8\x01\x01r\x02\x182R\x11productInstanceId\"m\n" +
 	"\x1fActivateProductInstanceMetadata\x12.\n" +
-	"\x13product_instance_id\x18\x01 \x01(\tR\x11productInstanceId\"^\n" +
+	"\x13product_instance_id\x18\x01 \x01(\tR\x11productInstanceId\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\tR\brevision\"^\n" +
 	" DeactivateProductInstanceRequest\x12:\n" +
 	"\x13product_instance_id\x18\x01 \x01(\tB\n" +
-	"\xbaH\a\xc8\x01\x01r\x02\x182R\x11productInstanceId\"S\n" +
+	"\xbaH\a\xc8\x01\x01r\x02\x182R\x11productInstanceId\"o\n" +
 	"!DeactivateProductInstanceMetadata\x12.\n" +
-	"\x13product_instance_id\x18\x01 \x01(\tR\x11productInstanceId\"Z\n" +
+	"\x13product_instance_id\x18\x01 \x01(\tR\x11productInstanceId\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\tR\brevision\"Z\n" +
 	"\x1cDeleteProductInstanceRequest\x12:\n" +
 	"\x13product_instance_id\x18\x01 \x01(\tB\n" +
-	"\xbaH\a\xc8\x01\x01r\x02\x182R\x11productInstanceId\"O\n" +
+	"\xbaH\a\xc8\x01\x01r\x02\x182R\x11productInstanceId\"k\n" +
 	"\x1dDeleteProductInstanceMetadata\x12.\n" +
-	"\x13product_instance_id\x18\x01 \x01(\tR\x11productInstanceId2\xa6\x13\n" +
+	"\x13product_instance_id\x18\x01 \x01(\tR\x11productInstanceId\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\tR\brevision2\xa6\x13\n" +
 	"\x16ProductInstanceService\x12\x93\x03\n" +
 	"\x15CreateProductInstance\x124.bindery.marketplace.v1.CreateProductInstanceRequest\x1a!.yandex.cloud.operation.Operation\"\xa0\x02\xb2\xd2*^\n" +
 	"4bindery.marketplace.v1.CreateProductInstanceMetadata\x12&bindery.marketplace.v1.ProductInstance\xca\xd6*\x8e\x01\"#marketplace.productInstances.create2$\n" +

@@ -122,7 +122,10 @@ func (x *CreateProductRequest) GetAccess() Product_Access {
 type CreateProductMetadata struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The new product.
-	ProductId     string `protobuf:"bytes,1,opt,name=product_id,json=productId,proto3" json:"product_id,omitempty"`
+	ProductId string `protobuf:"bytes,1,opt,name=product_id,json=productId,proto3" json:"product_id,omitempty"`
+	// The revision that is in force with what was done, as the trailer `bindery-revision`
+	// has it; empty until it is done, and when it changed no facts that decide.
+	Revision      string `protobuf:"bytes,2,opt,name=revision,proto3" json:"revision,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -160,6 +163,13 @@ func (*CreateProductMetadata) Descriptor() ([]byte, []int) {
 func (x *CreateProductMetadata) GetProductId() string {
 	if x != nil {
 		return x.ProductId
+	}
+	return ""
+}
+
+func (x *CreateProductMetadata) GetRevision() string {
+	if x != nil {
+		return x.Revision
 	}
 	return ""
 }
@@ -609,7 +619,10 @@ func (x *ArchiveProductRequest) GetProductId() string {
 type ArchiveProductMetadata struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The product.
-	ProductId     string `protobuf:"bytes,1,opt,name=product_id,json=productId,proto3" json:"product_id,omitempty"`
+	ProductId string `protobuf:"bytes,1,opt,name=product_id,json=productId,proto3" json:"product_id,omitempty"`
+	// The revision that is in force with what was done, as the trailer `bindery-revision`
+	// has it; empty until it is done, and when it changed no facts that decide.
+	Revision      string `protobuf:"bytes,2,opt,name=revision,proto3" json:"revision,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -647,6 +660,13 @@ func (*ArchiveProductMetadata) Descriptor() ([]byte, []int) {
 func (x *ArchiveProductMetadata) GetProductId() string {
 	if x != nil {
 		return x.ProductId
+	}
+	return ""
+}
+
+func (x *ArchiveProductMetadata) GetRevision() string {
+	if x != nil {
+		return x.Revision
 	}
 	return ""
 }
@@ -1145,10 +1165,11 @@ const file_bindery_marketplace_v1_product_service_proto_rawDesc = "" +
 	"\n" +
 	"NamesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"6\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"R\n" +
 	"\x15CreateProductMetadata\x12\x1d\n" +
 	"\n" +
-	"product_id\x18\x01 \x01(\tR\tproductId\">\n" +
+	"product_id\x18\x01 \x01(\tR\tproductId\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\tR\brevision\">\n" +
 	"\x11GetProductRequest\x12)\n" +
 	"\n" +
 	"product_id\x18\x01 \x01(\tB\n" +
@@ -1191,10 +1212,11 @@ const file_bindery_marketplace_v1_product_service_proto_rawDesc = "" +
 	"\x15ArchiveProductRequest\x12)\n" +
 	"\n" +
 	"product_id\x18\x01 \x01(\tB\n" +
-	"\xbaH\a\xc8\x01\x01r\x02\x182R\tproductId\"7\n" +
+	"\xbaH\a\xc8\x01\x01r\x02\x182R\tproductId\"S\n" +
 	"\x16ArchiveProductMetadata\x12\x1d\n" +
 	"\n" +
-	"product_id\x18\x01 \x01(\tR\tproductId\"\x96\x01\n" +
+	"product_id\x18\x01 \x01(\tR\tproductId\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\tR\brevision\"\x96\x01\n" +
 	"\x17ListProductUsersRequest\x12)\n" +
 	"\n" +
 	"product_id\x18\x01 \x01(\tB\n" +

@@ -95,7 +95,10 @@ func (x *CreatePublisherRequest) GetDescription() string {
 type CreatePublisherMetadata struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The new publisher.
-	PublisherId   string `protobuf:"bytes,1,opt,name=publisher_id,json=publisherId,proto3" json:"publisher_id,omitempty"`
+	PublisherId string `protobuf:"bytes,1,opt,name=publisher_id,json=publisherId,proto3" json:"publisher_id,omitempty"`
+	// The revision that is in force with what was done, as the trailer `bindery-revision`
+	// has it; empty until it is done, and when it changed no facts that decide.
+	Revision      string `protobuf:"bytes,2,opt,name=revision,proto3" json:"revision,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -133,6 +136,13 @@ func (*CreatePublisherMetadata) Descriptor() ([]byte, []int) {
 func (x *CreatePublisherMetadata) GetPublisherId() string {
 	if x != nil {
 		return x.PublisherId
+	}
+	return ""
+}
+
+func (x *CreatePublisherMetadata) GetRevision() string {
+	if x != nil {
+		return x.Revision
 	}
 	return ""
 }
@@ -462,7 +472,10 @@ func (x *DeletePublisherRequest) GetPublisherId() string {
 type DeletePublisherMetadata struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The publisher.
-	PublisherId   string `protobuf:"bytes,1,opt,name=publisher_id,json=publisherId,proto3" json:"publisher_id,omitempty"`
+	PublisherId string `protobuf:"bytes,1,opt,name=publisher_id,json=publisherId,proto3" json:"publisher_id,omitempty"`
+	// The revision that is in force with what was done, as the trailer `bindery-revision`
+	// has it; empty until it is done, and when it changed no facts that decide.
+	Revision      string `protobuf:"bytes,2,opt,name=revision,proto3" json:"revision,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -500,6 +513,13 @@ func (*DeletePublisherMetadata) Descriptor() ([]byte, []int) {
 func (x *DeletePublisherMetadata) GetPublisherId() string {
 	if x != nil {
 		return x.PublisherId
+	}
+	return ""
+}
+
+func (x *DeletePublisherMetadata) GetRevision() string {
+	if x != nil {
+		return x.Revision
 	}
 	return ""
 }
@@ -689,9 +709,10 @@ const file_bindery_marketplace_v1_publisher_service_proto_rawDesc = "" +
 	"\xbaH\a\xc8\x01\x01r\x02\x182R\x10billingAccountId\x12\x1e\n" +
 	"\x04name\x18\x02 \x01(\tB\n" +
 	"\xbaH\a\xc8\x01\x01r\x02\x18dR\x04name\x12*\n" +
-	"\vdescription\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\vdescription\"<\n" +
+	"\vdescription\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\vdescription\"X\n" +
 	"\x17CreatePublisherMetadata\x12!\n" +
-	"\fpublisher_id\x18\x01 \x01(\tR\vpublisherId\"D\n" +
+	"\fpublisher_id\x18\x01 \x01(\tR\vpublisherId\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\tR\brevision\"D\n" +
 	"\x13GetPublisherRequest\x12-\n" +
 	"\fpublisher_id\x18\x01 \x01(\tB\n" +
 	"\xbaH\a\xc8\x01\x01r\x02\x182R\vpublisherId\"i\n" +
@@ -716,9 +737,10 @@ const file_bindery_marketplace_v1_publisher_service_proto_rawDesc = "" +
 	"\fpublisher_id\x18\x01 \x01(\tR\vpublisherId\"G\n" +
 	"\x16DeletePublisherRequest\x12-\n" +
 	"\fpublisher_id\x18\x01 \x01(\tB\n" +
-	"\xbaH\a\xc8\x01\x01r\x02\x182R\vpublisherId\"<\n" +
+	"\xbaH\a\xc8\x01\x01r\x02\x182R\vpublisherId\"X\n" +
 	"\x17DeletePublisherMetadata\x12!\n" +
-	"\fpublisher_id\x18\x01 \x01(\tR\vpublisherId\"t\n" +
+	"\fpublisher_id\x18\x01 \x01(\tR\vpublisherId\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\tR\brevision\"t\n" +
 	"\x18AddPublisherUsersRequest\x12-\n" +
 	"\fpublisher_id\x18\x01 \x01(\tB\n" +
 	"\xbaH\a\xc8\x01\x01r\x02\x182R\vpublisherId\x12)\n" +

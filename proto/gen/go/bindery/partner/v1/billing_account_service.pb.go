@@ -105,8 +105,11 @@ type CreateBillingAccountMetadata struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Id of the new account.
 	BillingAccountId string `protobuf:"bytes,1,opt,name=billing_account_id,json=billingAccountId,proto3" json:"billing_account_id,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// The revision that is in force with what was done, as the trailer `bindery-revision`
+	// has it; empty until it is done, and when it changed no facts that decide.
+	Revision      string `protobuf:"bytes,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CreateBillingAccountMetadata) Reset() {
@@ -142,6 +145,13 @@ func (*CreateBillingAccountMetadata) Descriptor() ([]byte, []int) {
 func (x *CreateBillingAccountMetadata) GetBillingAccountId() string {
 	if x != nil {
 		return x.BillingAccountId
+	}
+	return ""
+}
+
+func (x *CreateBillingAccountMetadata) GetRevision() string {
+	if x != nil {
+		return x.Revision
 	}
 	return ""
 }
@@ -353,8 +363,11 @@ type DeleteBillingAccountMetadata struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Id of the account.
 	BillingAccountId string `protobuf:"bytes,1,opt,name=billing_account_id,json=billingAccountId,proto3" json:"billing_account_id,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// The revision that is in force with what was done, as the trailer `bindery-revision`
+	// has it; empty until it is done, and when it changed no facts that decide.
+	Revision      string `protobuf:"bytes,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DeleteBillingAccountMetadata) Reset() {
@@ -390,6 +403,13 @@ func (*DeleteBillingAccountMetadata) Descriptor() ([]byte, []int) {
 func (x *DeleteBillingAccountMetadata) GetBillingAccountId() string {
 	if x != nil {
 		return x.BillingAccountId
+	}
+	return ""
+}
+
+func (x *DeleteBillingAccountMetadata) GetRevision() string {
+	if x != nil {
+		return x.Revision
 	}
 	return ""
 }
@@ -640,8 +660,11 @@ type BindOrganizationMetadata struct {
 	BillingAccountId string `protobuf:"bytes,1,opt,name=billing_account_id,json=billingAccountId,proto3" json:"billing_account_id,omitempty"`
 	// Id of the organization.
 	OrganizationId string `protobuf:"bytes,2,opt,name=organization_id,json=organizationId,proto3" json:"organization_id,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// The revision that is in force with what was done, as the trailer `bindery-revision`
+	// has it; empty until it is done, and when it changed no facts that decide.
+	Revision      string `protobuf:"bytes,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *BindOrganizationMetadata) Reset() {
@@ -684,6 +707,13 @@ func (x *BindOrganizationMetadata) GetBillingAccountId() string {
 func (x *BindOrganizationMetadata) GetOrganizationId() string {
 	if x != nil {
 		return x.OrganizationId
+	}
+	return ""
+}
+
+func (x *BindOrganizationMetadata) GetRevision() string {
+	if x != nil {
+		return x.Revision
 	}
 	return ""
 }
@@ -749,7 +779,10 @@ type UnlinkCloudMetadata struct {
 	// Id of the account.
 	BillingAccountId string `protobuf:"bytes,1,opt,name=billing_account_id,json=billingAccountId,proto3" json:"billing_account_id,omitempty"`
 	// The cloud.
-	CloudId       string `protobuf:"bytes,2,opt,name=cloud_id,json=cloudId,proto3" json:"cloud_id,omitempty"`
+	CloudId string `protobuf:"bytes,2,opt,name=cloud_id,json=cloudId,proto3" json:"cloud_id,omitempty"`
+	// The revision that is in force with what was done, as the trailer `bindery-revision`
+	// has it; empty until it is done, and when it changed no facts that decide.
+	Revision      string `protobuf:"bytes,3,opt,name=revision,proto3" json:"revision,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -794,6 +827,13 @@ func (x *UnlinkCloudMetadata) GetBillingAccountId() string {
 func (x *UnlinkCloudMetadata) GetCloudId() string {
 	if x != nil {
 		return x.CloudId
+	}
+	return ""
+}
+
+func (x *UnlinkCloudMetadata) GetRevision() string {
+	if x != nil {
+		return x.Revision
 	}
 	return ""
 }
@@ -928,9 +968,10 @@ const file_bindery_partner_v1_billing_account_service_proto_rawDesc = "" +
 	"\fcountry_code\x18\x02 \x01(\tB\x14\xbaH\x11\xc8\x01\x01r\f2\n" +
 	"^[A-Z]{2}$R\vcountryCode\x123\n" +
 	"\bcurrency\x18\x03 \x01(\tB\x17\xbaH\x14\xc8\x01\x01r\x0fR\x03RUBR\x03USDR\x03KZTR\bcurrency\x120\n" +
-	"\x0forganization_id\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x182R\x0eorganizationId\"L\n" +
+	"\x0forganization_id\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x182R\x0eorganizationId\"h\n" +
 	"\x1cCreateBillingAccountMetadata\x12,\n" +
-	"\x12billing_account_id\x18\x01 \x01(\tR\x10billingAccountId\"T\n" +
+	"\x12billing_account_id\x18\x01 \x01(\tR\x10billingAccountId\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\tR\brevision\"T\n" +
 	"\x18GetBillingAccountRequest\x128\n" +
 	"\x12billing_account_id\x18\x01 \x01(\tB\n" +
 	"\xbaH\a\xc8\x01\x01r\x02\x182R\x10billingAccountId\"\xb2\x01\n" +
@@ -944,9 +985,10 @@ const file_bindery_partner_v1_billing_account_service_proto_rawDesc = "" +
 	"\x12billing_account_id\x18\x01 \x01(\tR\x10billingAccountId\"W\n" +
 	"\x1bDeleteBillingAccountRequest\x128\n" +
 	"\x12billing_account_id\x18\x01 \x01(\tB\n" +
-	"\xbaH\a\xc8\x01\x01r\x02\x182R\x10billingAccountId\"L\n" +
+	"\xbaH\a\xc8\x01\x01r\x02\x182R\x10billingAccountId\"h\n" +
 	"\x1cDeleteBillingAccountMetadata\x12,\n" +
-	"\x12billing_account_id\x18\x01 \x01(\tR\x10billingAccountId\"P\n" +
+	"\x12billing_account_id\x18\x01 \x01(\tR\x10billingAccountId\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\tR\brevision\"P\n" +
 	"\x14ActivateTrialRequest\x128\n" +
 	"\x12billing_account_id\x18\x01 \x01(\tB\n" +
 	"\xbaH\a\xc8\x01\x01r\x02\x182R\x10billingAccountId\"E\n" +
@@ -961,18 +1003,20 @@ const file_bindery_partner_v1_billing_account_service_proto_rawDesc = "" +
 	"\x12billing_account_id\x18\x01 \x01(\tB\n" +
 	"\xbaH\a\xc8\x01\x01r\x02\x182R\x10billingAccountId\x123\n" +
 	"\x0forganization_id\x18\x02 \x01(\tB\n" +
-	"\xbaH\a\xc8\x01\x01r\x02\x182R\x0eorganizationId\"q\n" +
+	"\xbaH\a\xc8\x01\x01r\x02\x182R\x0eorganizationId\"\x8d\x01\n" +
 	"\x18BindOrganizationMetadata\x12,\n" +
 	"\x12billing_account_id\x18\x01 \x01(\tR\x10billingAccountId\x12'\n" +
-	"\x0forganization_id\x18\x02 \x01(\tR\x0eorganizationId\"u\n" +
+	"\x0forganization_id\x18\x02 \x01(\tR\x0eorganizationId\x12\x1a\n" +
+	"\brevision\x18\x03 \x01(\tR\brevision\"u\n" +
 	"\x12UnlinkCloudRequest\x128\n" +
 	"\x12billing_account_id\x18\x01 \x01(\tB\n" +
 	"\xbaH\a\xc8\x01\x01r\x02\x182R\x10billingAccountId\x12%\n" +
 	"\bcloud_id\x18\x02 \x01(\tB\n" +
-	"\xbaH\a\xc8\x01\x01r\x02\x182R\acloudId\"^\n" +
+	"\xbaH\a\xc8\x01\x01r\x02\x182R\acloudId\"z\n" +
 	"\x13UnlinkCloudMetadata\x12,\n" +
 	"\x12billing_account_id\x18\x01 \x01(\tR\x10billingAccountId\x12\x19\n" +
-	"\bcloud_id\x18\x02 \x01(\tR\acloudId\"\xa3\x01\n" +
+	"\bcloud_id\x18\x02 \x01(\tR\acloudId\x12\x1a\n" +
+	"\brevision\x18\x03 \x01(\tR\brevision\"\xa3\x01\n" +
 	"\x15ListCloudLinksRequest\x128\n" +
 	"\x12billing_account_id\x18\x01 \x01(\tB\n" +
 	"\xbaH\a\xc8\x01\x01r\x02\x182R\x10billingAccountId\x12'\n" +

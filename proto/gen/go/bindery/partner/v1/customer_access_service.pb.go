@@ -259,8 +259,11 @@ type CustomerAccessMetadata struct {
 	AccessId string `protobuf:"bytes,1,opt,name=access_id,json=accessId,proto3" json:"access_id,omitempty"`
 	// The organization.
 	OrganizationId string `protobuf:"bytes,2,opt,name=organization_id,json=organizationId,proto3" json:"organization_id,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// The revision that is in force with what was done, as the trailer `bindery-revision`
+	// has it; empty until it is done, and when it changed no facts that decide.
+	Revision      string `protobuf:"bytes,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CustomerAccessMetadata) Reset() {
@@ -303,6 +306,13 @@ func (x *CustomerAccessMetadata) GetAccessId() string {
 func (x *CustomerAccessMetadata) GetOrganizationId() string {
 	if x != nil {
 		return x.OrganizationId
+	}
+	return ""
+}
+
+func (x *CustomerAccessMetadata) GetRevision() string {
+	if x != nil {
+		return x.Revision
 	}
 	return ""
 }
@@ -833,10 +843,11 @@ const file_bindery_partner_v1_customer_access_service_proto_rawDesc = "" +
 	"\bREJECTED\x10\x03\x12\v\n" +
 	"\aREVOKED\x10\x04\x12\f\n" +
 	"\bCANCELED\x10\x05\x12\v\n" +
-	"\aEXPIRED\x10\x06\"^\n" +
+	"\aEXPIRED\x10\x06\"z\n" +
 	"\x16CustomerAccessMetadata\x12\x1b\n" +
 	"\taccess_id\x18\x01 \x01(\tR\baccessId\x12'\n" +
-	"\x0forganization_id\x18\x02 \x01(\tR\x0eorganizationId\"\xe5\x01\n" +
+	"\x0forganization_id\x18\x02 \x01(\tR\x0eorganizationId\x12\x1a\n" +
+	"\brevision\x18\x03 \x01(\tR\brevision\"\xe5\x01\n" +
 	"\x1cRequestCustomerAccessRequest\x12/\n" +
 	"\rsubaccount_id\x18\x01 \x01(\tB\n" +
 	"\xbaH\a\xc8\x01\x01r\x02\x182R\fsubaccountId\x12#\n" +

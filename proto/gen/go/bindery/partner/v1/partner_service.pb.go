@@ -333,8 +333,11 @@ type UserMetadata struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The account.
 	BillingAccountId string `protobuf:"bytes,1,opt,name=billing_account_id,json=billingAccountId,proto3" json:"billing_account_id,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// The revision that is in force with what was done, as the trailer `bindery-revision`
+	// has it; empty until it is done, and when it changed no facts that decide.
+	Revision      string `protobuf:"bytes,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *UserMetadata) Reset() {
@@ -370,6 +373,13 @@ func (*UserMetadata) Descriptor() ([]byte, []int) {
 func (x *UserMetadata) GetBillingAccountId() string {
 	if x != nil {
 		return x.BillingAccountId
+	}
+	return ""
+}
+
+func (x *UserMetadata) GetRevision() string {
+	if x != nil {
+		return x.Revision
 	}
 	return ""
 }
@@ -678,9 +688,10 @@ const file_bindery_partner_v1_partner_service_proto_rawDesc = "" +
 	"\x0eGetSelfRequest\x125\n" +
 	"\x12billing_account_id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x182R\x10billingAccountId\"J\n" +
 	"\x0fGetSelfResponse\x127\n" +
-	"\bpartners\x18\x01 \x03(\v2\x1b.bindery.partner.v1.PartnerR\bpartners\"<\n" +
+	"\bpartners\x18\x01 \x03(\v2\x1b.bindery.partner.v1.PartnerR\bpartners\"X\n" +
 	"\fUserMetadata\x12,\n" +
-	"\x12billing_account_id\x18\x01 \x01(\tR\x10billingAccountId\"\x9c\x01\n" +
+	"\x12billing_account_id\x18\x01 \x01(\tR\x10billingAccountId\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\tR\brevision\"\x9c\x01\n" +
 	"\x0eAddUserRequest\x128\n" +
 	"\x12billing_account_id\x18\x01 \x01(\tB\n" +
 	"\xbaH\a\xc8\x01\x01r\x02\x182R\x10billingAccountId\x12!\n" +

@@ -116,7 +116,10 @@ type SubaccountMetadata struct {
 	// Id of the subaccount.
 	SubaccountId string `protobuf:"bytes,1,opt,name=subaccount_id,json=subaccountId,proto3" json:"subaccount_id,omitempty"`
 	// Billing account of the partner.
-	ResellerId    string `protobuf:"bytes,2,opt,name=reseller_id,json=resellerId,proto3" json:"reseller_id,omitempty"`
+	ResellerId string `protobuf:"bytes,2,opt,name=reseller_id,json=resellerId,proto3" json:"reseller_id,omitempty"`
+	// The revision that is in force with what was done, as the trailer `bindery-revision`
+	// has it; empty until it is done, and when it changed no facts that decide.
+	Revision      string `protobuf:"bytes,3,opt,name=revision,proto3" json:"revision,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -161,6 +164,13 @@ func (x *SubaccountMetadata) GetSubaccountId() string {
 func (x *SubaccountMetadata) GetResellerId() string {
 	if x != nil {
 		return x.ResellerId
+	}
+	return ""
+}
+
+func (x *SubaccountMetadata) GetRevision() string {
+	if x != nil {
+		return x.Revision
 	}
 	return ""
 }
@@ -987,11 +997,12 @@ const file_bindery_partner_v1_subaccount_service_proto_rawDesc = "" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12#\n" +
 	"\rreseller_name\x18\x03 \x01(\tR\fresellerName\x12>\n" +
 	"\x05state\x18\x04 \x01(\x0e2(.bindery.partner.v1.BillingAccount.StateR\x05state\x12'\n" +
-	"\x0forganization_id\x18\x05 \x01(\tR\x0eorganizationId\"Z\n" +
+	"\x0forganization_id\x18\x05 \x01(\tR\x0eorganizationId\"v\n" +
 	"\x12SubaccountMetadata\x12#\n" +
 	"\rsubaccount_id\x18\x01 \x01(\tR\fsubaccountId\x12\x1f\n" +
 	"\vreseller_id\x18\x02 \x01(\tR\n" +
-	"resellerId\"\xe7\x02\n" +
+	"resellerId\x12\x1a\n" +
+	"\brevision\x18\x03 \x01(\tR\brevision\"\xe7\x02\n" +
 	"\x17CreateSubaccountRequest\x12+\n" +
 	"\vreseller_id\x18\x01 \x01(\tB\n" +
 	"\xbaH\a\xc8\x01\x01r\x02\x182R\n" +

@@ -104,8 +104,11 @@ type CreateOrganizationMetadata struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Id of the new organization.
 	OrganizationId string `protobuf:"bytes,1,opt,name=organization_id,json=organizationId,proto3" json:"organization_id,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// The revision that is in force with what was done, as the trailer `bindery-revision`
+	// has it; empty until it is done, and when it changed no facts that decide.
+	Revision      string `protobuf:"bytes,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CreateOrganizationMetadata) Reset() {
@@ -141,6 +144,13 @@ func (*CreateOrganizationMetadata) Descriptor() ([]byte, []int) {
 func (x *CreateOrganizationMetadata) GetOrganizationId() string {
 	if x != nil {
 		return x.OrganizationId
+	}
+	return ""
+}
+
+func (x *CreateOrganizationMetadata) GetRevision() string {
+	if x != nil {
+		return x.Revision
 	}
 	return ""
 }
@@ -196,8 +206,11 @@ type DeleteOrganizationMetadata struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Id of the organization.
 	OrganizationId string `protobuf:"bytes,1,opt,name=organization_id,json=organizationId,proto3" json:"organization_id,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// The revision that is in force with what was done, as the trailer `bindery-revision`
+	// has it; empty until it is done, and when it changed no facts that decide.
+	Revision      string `protobuf:"bytes,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DeleteOrganizationMetadata) Reset() {
@@ -237,6 +250,13 @@ func (x *DeleteOrganizationMetadata) GetOrganizationId() string {
 	return ""
 }
 
+func (x *DeleteOrganizationMetadata) GetRevision() string {
+	if x != nil {
+		return x.Revision
+	}
+	return ""
+}
+
 var File_bindery_resourcemanager_v1_organization_service_proto protoreflect.FileDescriptor
 
 const file_bindery_resourcemanager_v1_organization_service_proto_rawDesc = "" +
@@ -249,14 +269,16 @@ const file_bindery_resourcemanager_v1_organization_service_proto_rawDesc = "" +
 	"\x06labels\x18\x04 \x03(\v2A.bindery.resourcemanager.v1.CreateOrganizationRequest.LabelsEntryB9\xbaH6\x9a\x013\x10@\"\x1ar\x18\x10\x01\x18?2\x12^[a-z][-_0-9a-z]*$*\x13r\x11\x18?2\r^[-_0-9a-z]*$R\x06labels\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"E\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"a\n" +
 	"\x1aCreateOrganizationMetadata\x12'\n" +
-	"\x0forganization_id\x18\x01 \x01(\tR\x0eorganizationId\"P\n" +
+	"\x0forganization_id\x18\x01 \x01(\tR\x0eorganizationId\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\tR\brevision\"P\n" +
 	"\x19DeleteOrganizationRequest\x123\n" +
 	"\x0forganization_id\x18\x01 \x01(\tB\n" +
-	"\xbaH\a\xc8\x01\x01r\x02\x182R\x0eorganizationId\"E\n" +
+	"\xbaH\a\xc8\x01\x01r\x02\x182R\x0eorganizationId\"a\n" +
 	"\x1aDeleteOrganizationMetadata\x12'\n" +
-	"\x0forganization_id\x18\x01 \x01(\tR\x0eorganizationId2\x98\x05\n" +
+	"\x0forganization_id\x18\x01 \x01(\tR\x0eorganizationId\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\tR\brevision2\x98\x05\n" +
 	"\x13OrganizationService\x12\x95\x02\n" +
 	"\x12CreateOrganization\x125.bindery.resourcemanager.v1.CreateOrganizationRequest\x1a!.yandex.cloud.operation.Operation\"\xa4\x01\xb2\xd2*i\n" +
 	"5bindery.resourcemanager.v1.CreateOrganizationMetadata\x120yandex.cloud.organizationmanager.v1.Organization\xca\xd6*\x02\x10\x01\x82\xd3\xe4\x93\x02+:\x01*\"&/organization-manager/v1/organizations\x12\xe8\x02\n" +
