@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/bindery-iam/bindery/services/identity/outbound"
 )
 
 // Config is what an operator may change. A zero field means its default.
@@ -13,6 +15,9 @@ type Config struct {
 
 	// SessionLife is how long a login session lasts, however much it is used.
 	SessionLife time.Duration `help:"How long a login session lasts." default:"720h"`
+
+	// Issuers says where token issuers and identity providers may be.
+	Issuers outbound.Config
 }
 
 // Defaults, and the longest life of a session.
@@ -31,7 +36,7 @@ func (c Config) Validate() error {
 	if c.SessionLife != 0 && c.SessionLife < time.Minute || c.SessionLife > maxSessionLife {
 		problems = append(problems, fmt.Errorf("session life: %s is not between a minute and %s", c.SessionLife, maxSessionLife))
 	}
-	return errors.Join(problems...)
+	return errors.Join(append(problems, c.Issuers.Validate())...)
 }
 
 func (c Config) withDefaults() Config {

@@ -24,6 +24,7 @@ import (
 	rmv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/resourcemanager/v1"
 	"github.com/bindery-iam/bindery/services/accessbindings"
 	"github.com/bindery-iam/bindery/services/identity/operator"
+	"github.com/bindery-iam/bindery/services/identity/outbound"
 	"github.com/bindery-iam/bindery/services/resourcemanager"
 )
 
@@ -82,7 +83,7 @@ func newSuite(t *testing.T, db *sqldb.DB) *suite {
 		if w.service, err = New(ctx, base); err != nil {
 			return nil, err
 		}
-		w.service.cfg = Config{}.withDefaults()
+		w.service.configure(Config{Issuers: outbound.Config{Loopback: true}}.withDefaults())
 		return w.service.Parts(), nil
 	}
 	encoder := zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig())

@@ -32,6 +32,7 @@ import (
 	awsv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/iam/v1/awscompatibility"
 	orgv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/organizationmanager/v1"
 	rmv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/resourcemanager/v1"
+	"github.com/bindery-iam/bindery/services/identity/outbound"
 )
 
 // Name of the unit, of its schema, and in the names of its kit tables.
@@ -58,10 +59,16 @@ func (c Config) Unit() server.Unit {
 			if err != nil {
 				return nil, err
 			}
-			s.cfg = c.withDefaults()
+			s.configure(c.withDefaults())
 			return s.Parts(), nil
 		},
 	}
+}
+
+// configure takes what an operator may change.
+func (s *Service) configure(c Config) {
+	s.cfg, s.outside = c, outbound.NewClient(c.Issuers)
+	s.keySets, s.providers = outbound.NewKeySets(s.outside, s.now), outbound.NewProviders(s.outside, s.now)
 }
 
 // Service is the unit at work.
@@ -97,6 +104,10 @@ type Service struct {
 	limits        *quota.Limits
 	places        brmv1.PlaceServiceClient
 	removals      *removals
+
+	outside   *outbound.Client // for what tenants name
+	keySets   *outbound.KeySets
+	providers *outbound.Providers
 }
 
 // New reads the signing keys, making the first ones on the first start.
