@@ -32,7 +32,10 @@ const (
 //	        source, or the end that its direct source is to have
 //	REMOVE  the direct and the automatic source go, and those of grants; what a
 //	        policy gives stays
-//	Set     is ADD for each pair that is sent; each other loses its direct source
+//	Set     is ADD for each pair that is sent; each other loses its direct source.
+//	        What a grant keeps in force stays as it is when it is sent back: whoever
+//	        sets a list that was read (as Terraform does for the sake of another
+//	        role) would else make access for good of access that ends
 //
 // What stays although it was to go, since a grant policy gives it, is told (SC-20).
 //
@@ -147,7 +150,7 @@ func (in *changeBindings) changes(current []Binding, now int64) []change {
 		if !known {
 			b.Pair = w.Pair
 		}
-		if c, changed := w.apply(b, now); changed {
+		if c, changed := w.apply(b, now, in.replace); changed {
 			out = append(out, c)
 		}
 	}
@@ -189,8 +192,8 @@ func (in *changeBindings) stays(current []Binding) []string {
 	}
 }
 
-// apply says what a wish makes of a pair.
-func (w wish) apply(b Binding, now int64) (change, bool) {
+// apply says what a wish makes of a pair. listed is for one of a whole list (Set).
+func (w wish) apply(b Binding, now int64, listed bool) (change, bool) {
 	c := change{before: b, after: b, field: w.field}
 	if !w.Add {
 		c.after = b.without(accessv1.Source_DIRECT, accessv1.Source_AUTOMATIC, accessv1.Source_GRANT)
@@ -199,6 +202,8 @@ func (w wish) apply(b Binding, now int64) (change, bool) {
 	for _, s := range b.Sources {
 		switch {
 		case s.Kind == accessv1.Source_AUTOMATIC && s.End == 0:
+			return c, false
+		case s.Kind == accessv1.Source_GRANT && listed && w.End == 0 && s.current(now):
 			return c, false
 		case s.Kind == accessv1.Source_DIRECT && s.current(now) && (w.End == 0 || w.End == s.End):
 			return c, false

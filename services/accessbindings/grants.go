@@ -139,10 +139,13 @@ func (s *Grants) intent(ctx context.Context, event string, req grantRequest) (un
 	return in, checkText("access_binding", in.pair.Role, in.pair.Subject.Type, in.pair.Subject.ID)
 }
 
-// mayGrant refuses types that are not the calling unit's. Only that partner keeps who of a
-// partner its customers let into their organizations (SC-21).
+// grantedBeside are the types of other units on which a unit gives roles: partner keeps
+// who of a partner its customers let into their organizations (SC-21).
+var grantedBeside = map[string][]string{"partner": {typeOrganization}}
+
+// mayGrant refuses types on which the calling unit does not give roles.
 func mayGrant(ctx context.Context, typ string) error {
-	if typ == typeOrganization && authn.FromContext(ctx).Unit == "partner" {
+	if slices.Contains(grantedBeside[authn.FromContext(ctx).Unit], typ) {
 		return nil
 	}
 	return owned(ctx, typ)

@@ -2,6 +2,7 @@ package accessbindings
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -127,6 +128,54 @@ func TestGrantsAreRefused(t *testing.T) {
 			GrantId: "one", Resource: cloud1.proto(), AccessBinding: &accessv1.AccessBinding{RoleId: viewer, Subject: vera.proto()},
 		}); apierr.ReasonOf(err) != "TYPE_NOT_OWNED" {
 			t.Errorf("end on another unit's type: %v", err)
+		}
+	})
+}
+
+// Who sets the list that was read, as Terraform does for the sake of another role, makes
+// no access for good of what ends; who adds the pair by itself does.
+func TestAListSetBackKeepsWhatEnds(t *testing.T) {
+	forEach(t, func(t *testing.T, w *world) {
+		grants := accessv1.NewGrantServiceClient(w.Unit("partner", Name))
+		entry := Pair{viewer, vera}
+		in := &accessv1.PutGrantRequest{
+			GrantId: "entry", Resource: org1.proto(),
+			AccessBinding: &accessv1.AccessBinding{RoleId: entry.Role, Subject: entry.Subject.proto(), ExpiresAt: timestamppb.New(w.clock.now().Add(time.Hour))},
+		}
+		if w.allowed(vera, getFolder, folder1) {
+			t.Fatal("vera is let in before")
+		}
+		end := &accessv1.EndGrantRequest{GrantId: "entry", Resource: org1.proto(), AccessBinding: &accessv1.AccessBinding{RoleId: entry.Role, Subject: entry.Subject.proto()}}
+		_, err := grants.PutGrant(t.Context(), in)
+		w.must(err)
+		listed, err := w.bindings.ListAccessBindings(w.as(olga), &accessv1.ListAccessBindingsRequest{Resource: org1.proto(), ChangeableOnly: true})
+		w.must(err)
+		pairs := []Pair{{viewer, nick}}
+		for _, b := range listed.GetAccessBindings() {
+			pairs = append(pairs, Pair{b.GetRoleId(), Subject{b.GetSubject().GetType(), b.GetSubject().GetId()}})
+		}
+		if !slices.Contains(pairs, entry) {
+			t.Fatalf("the list has %v, without what ends", pairs)
+		}
+		_, err = w.set(olga, org1, pairs...)
+		w.must(err)
+		if !w.allowed(vera, getFolder, folder1) || !w.allowed(nick, getFolder, folder1) {
+			t.Error("a pair of the list is not in force")
+		}
+		_, err = grants.EndGrant(t.Context(), end)
+		w.must(err)
+		if w.allowed(vera, getFolder, folder1) {
+			t.Error("the list has made access for good of what ended")
+		}
+
+		in.GrantId, end.GrantId = "again", "again"
+		_, err = grants.PutGrant(t.Context(), in)
+		w.must(err)
+		w.mustUpdate(olga, org1, add(viewer, vera))
+		_, err = grants.EndGrant(t.Context(), end)
+		w.must(err)
+		if !w.allowed(vera, getFolder, folder1) {
+			t.Error("what was added by hand went with the grant")
 		}
 	})
 }
