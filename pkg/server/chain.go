@@ -22,11 +22,12 @@ import (
 	"github.com/bindery-iam/bindery/pkg/idempotency"
 	"github.com/bindery-iam/bindery/pkg/log"
 	"github.com/bindery-iam/bindery/pkg/revision"
+	"github.com/bindery-iam/bindery/pkg/slot"
 	"github.com/bindery-iam/bindery/pkg/sqldb"
 )
 
 // chain is what every call passes, as one interceptor: metrics, request id and
-// log, room for one more call, recovery, error edge, authentication, authorization,
+// log, room for one more call, a slot to run in, recovery, error edge, authentication, authorization,
 // validation, idempotency key, handler.
 type chain struct {
 	methods map[string]*method
@@ -36,7 +37,8 @@ type chain struct {
 	metrics *metrics
 	results results
 	limit   limiter
-	router  *router // nil when nothing is passed on
+	slots   *slot.Pool // nil when all run at once
+	router  *router    // nil when nothing is passed on
 	turns   idempotency.Turns
 }
 
@@ -75,7 +77,7 @@ func (c *chain) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, 
 		notes = new(revision.Notes)
 		ctx = revision.NewContext(ctx, notes)
 	}
-	resp, err := c.handle(ctx, k, req, handler)
+	resp, err := c.run(ctx, k, req, handler)
 	c.limit.leave()
 	if err = c.end(ctx, k, err); err != nil {
 		return nil, err
@@ -97,6 +99,20 @@ func (c *chain) tell(ctx context.Context, k *call, notes *revision.Notes) {
 			c.log.Debug("trailer not sent", zap.Error(err))
 		}
 	}
+}
+
+// run is handle once there is a slot for the call. A check needs none: it is over sooner
+// than it would have waited.
+func (c *chain) run(ctx context.Context, k *call, req any, handler grpc.UnaryHandler) (any, error) {
+	if c.slots == nil || k.quiet {
+		return c.handle(ctx, k, req, handler)
+	}
+	ctx, done, err := c.slots.Take(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	return c.handle(ctx, k, req, handler)
 }
 
 // handle is the part of the chain whose errors the edge sees.

@@ -21,6 +21,7 @@ import (
 	"github.com/bindery-iam/bindery/pkg/authz"
 	"github.com/bindery-iam/bindery/pkg/operation"
 	"github.com/bindery-iam/bindery/pkg/quota"
+	"github.com/bindery-iam/bindery/pkg/slot"
 	quotav1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/quota/v1"
 	operationpb "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/operation"
 )
@@ -72,16 +73,16 @@ func (p *Process) servers(auth authenticator) error {
 	if p.router, err = p.newRouter(m); err != nil {
 		return err
 	}
-	p.public, err = p.newServer(public, auth, m, port{newEitherCreds(p.tls, p.opts.AllowPlaintext), p.opts.MaxCalls, p.router})
+	p.public, err = p.newServer(public, auth, m, port{newEitherCreds(p.tls, p.opts.AllowPlaintext), p.opts.MaxCalls, slot.New(slotsPerProcessor * runtime.GOMAXPROCS(0)), p.router})
 	if err != nil {
 		return err
 	}
-	if p.inner, err = p.newServer(public, auth, m, port{insecure.NewCredentials(), math.MaxInt, nil}); err != nil {
+	if p.inner, err = p.newServer(public, auth, m, port{insecure.NewCredentials(), math.MaxInt, nil, nil}); err != nil {
 		return err
 	}
 	if len(operator) > 0 {
 		auth.operator = true
-		if p.operator, err = p.newServer(operator, auth, m, port{operatorCreds{}, math.MaxInt, nil}); err != nil {
+		if p.operator, err = p.newServer(operator, auth, m, port{operatorCreds{}, math.MaxInt, nil, nil}); err != nil {
 			return err
 		}
 	}
@@ -114,14 +115,15 @@ func (p *Process) once(services []service) error {
 // port is in what the servers of a process differ.
 type port struct {
 	creds    credentials.TransportCredentials
-	maxCalls int     // under way at once
-	router   *router // nil when it passes nothing on
+	maxCalls int        // under way at once
+	slots    *slot.Pool // nil when as many run at once
+	router   *router    // nil when it passes nothing on
 }
 
 // newServer makes a server that offers the services behind the chain. The chain
 // needs the table of methods, which needs the server: so it is filled in last.
 func (p *Process) newServer(services []service, auth authenticator, m *metrics, at port) (*grpc.Server, error) {
-	c := &chain{auth: auth, log: p.opts.Log, metrics: m, results: m.results(), limit: limiter{max: int64(at.maxCalls)}, router: at.router}
+	c := &chain{auth: auth, log: p.opts.Log, metrics: m, results: m.results(), limit: limiter{max: int64(at.maxCalls)}, slots: at.slots, router: at.router}
 	opts := []grpc.ServerOption{
 		grpc.Creds(at.creds),
 		grpc.UnaryInterceptor(c.unary),

@@ -18,6 +18,7 @@ import (
 	"github.com/bindery-iam/bindery/pkg/apierr"
 	"github.com/bindery-iam/bindery/pkg/idempotency"
 	"github.com/bindery-iam/bindery/pkg/operation"
+	"github.com/bindery-iam/bindery/pkg/slot"
 	operationpb "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/operation"
 )
 
@@ -96,12 +97,18 @@ func (c *chain) once(ctx context.Context, k *call, msg proto.Message, handler gr
 	if key == nil {
 		return handler(ctx, msg)
 	}
-	done, err := c.turns.Take(ctx, key)
+	done, err := c.turn(ctx, key)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
 	return handler(idempotency.NewContext(ctx, key), msg)
+}
+
+// turn waits until no other call with the key is under way; done ends this one.
+func (c *chain) turn(ctx context.Context, key *idempotency.Key) (done func(), err error) {
+	defer slot.Aside(ctx)()
+	return c.turns.Take(ctx, key)
 }
 
 // replayGone answers a call that authorization refused because the resource is
@@ -116,7 +123,7 @@ func (c *chain) replayGone(ctx context.Context, k *call, msg proto.Message, refu
 	if err != nil || key == nil {
 		return nil, refusal
 	}
-	done, err := c.turns.Take(ctx, key) // the deletion itself may still be under way
+	done, err := c.turn(ctx, key) // the deletion itself may still be under way
 	if err != nil {
 		return nil, err
 	}

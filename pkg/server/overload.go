@@ -20,14 +20,21 @@ import (
 )
 
 const (
-	// callsPerProcessor is above what a healthy process has under way at once, and so
-	// few that a refusal does not wait long behind them for a processor; leastMaxCalls
-	// leaves room on a small machine for calls that wait for a database.
+	// callsPerProcessor is above what a healthy process has under way at once;
+	// leastMaxCalls leaves room on a small machine for calls that wait for a database.
 	callsPerProcessor = 64
 	leastMaxCalls     = 128
+	// slotsPerProcessor is how many calls run at once, those not counted that wait for
+	// PostgreSQL, for a commit or for another process: enough to keep the processors and
+	// a batch of writes busy, and so few that a refusal waits for hardly any of them in
+	// the queue of the scheduler. With twice as many it waited for twice as many.
+	slotsPerProcessor = 8
 	// checksOverCalls is how many times more calls there may be under way before
 	// checks are refused as well: everybody waits for them.
 	checksOverCalls = 4
+	// reservedFor is for how long a call whose headers have come may be on its way to the
+	// place that was kept for it: its message mostly comes with them.
+	reservedFor = 10 * time.Millisecond
 	// retryAfter is when a refused caller may come again.
 	retryAfter = time.Second
 )
@@ -67,9 +74,43 @@ func (l *limiter) enter(limit int64) bool {
 
 func (l *limiter) leave() { l.underWay.Add(-1) }
 
+// reservation is a place that is kept for a call from its headers on until the call
+// claims it, so that no more calls get a goroutine than there are places. It lapses when
+// the call is not there in time: a message that does not come holds no place.
+type reservation struct {
+	limiter *limiter
+	over    atomic.Bool // claimed or lapsed
+	timer   *time.Timer
+}
+
+type reservationKey struct{}
+
+// reserve keeps a place for a call; nil when limit are under way.
+func (l *limiter) reserve(limit int64) *reservation {
+	if l.underWay.Load() >= limit || !l.enter(limit) {
+		return nil
+	}
+	r := &reservation{limiter: l}
+	r.timer = time.AfterFunc(reservedFor, func() {
+		if r.over.CompareAndSwap(false, true) {
+			l.leave()
+		}
+	})
+	return r
+}
+
+// claim makes the place that of a call under way, unless it has lapsed.
+func (r *reservation) claim() bool {
+	r.timer.Stop()
+	return r.over.CompareAndSwap(false, true)
+}
+
 // room takes a place for one more call; then limiter.leave gives it back. A unit of
 // another process always finds one.
 func (c *chain) room(ctx context.Context, limit int64) bool {
+	if r, ok := ctx.Value(reservationKey{}).(*reservation); ok && r.claim() {
+		return true
+	}
 	if c.limit.enter(limit) {
 		return true
 	}
@@ -83,8 +124,9 @@ func (c *chain) room(ctx context.Context, limit int64) bool {
 
 // early refuses a call as soon as its headers are there, while too many are under way:
 // it then costs no goroutine, no message and no place in the queue of the scheduler
-// behind the calls that were let in. What it lets pass still has to find room. The id
-// of the request is in the details, if its caller gave one; trailers there are none.
+// behind the calls that were let in. For what it lets pass it keeps a place, but not for
+// a check, which is to cost nothing here. The id of the request is in the details, if its
+// caller gave one; trailers there are none.
 func (c *chain) early(ctx context.Context, info *tap.Info) (context.Context, error) {
 	m := c.methods[info.FullMethodName]
 	if m == nil && c.router != nil {
@@ -92,8 +134,16 @@ func (c *chain) early(ctx context.Context, info *tap.Info) (context.Context, err
 			m = &to.method
 		}
 	}
-	if m == nil || c.limit.underWay.Load() < cmp.Or(m.limit, c.limit.max) || len(info.Header[authn.UnitHeader]) > 0 {
+	if m == nil || c.limit.max == math.MaxInt64 || len(info.Header[authn.UnitHeader]) > 0 {
 		return ctx, nil
+	}
+	limit := cmp.Or(m.limit, c.limit.max)
+	if m.quiet {
+		if c.limit.underWay.Load() < limit {
+			return ctx, nil
+		}
+	} else if r := c.limit.reserve(limit); r != nil {
+		return context.WithValue(ctx, reservationKey{}, r), nil
 	}
 	c.metrics.shed.Inc()
 	m.metrics.observe(errOverloaded.Code, 0)

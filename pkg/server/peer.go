@@ -27,6 +27,7 @@ import (
 	"github.com/bindery-iam/bindery/pkg/apierr"
 	"github.com/bindery-iam/bindery/pkg/authn"
 	"github.com/bindery-iam/bindery/pkg/log"
+	"github.com/bindery-iam/bindery/pkg/slot"
 )
 
 // accessBindings is the unit whose AccessService decides by default, identity the
@@ -166,6 +167,7 @@ func (p *peers) dial(from, to string) (*grpc.ClientConn, error) {
 		opts = append(opts, grpc.WithChainUnaryInterceptor(access.NoteUnary))
 	}
 	if at.remote {
+		opts = append(opts, grpc.WithChainUnaryInterceptor(aside))
 		opts = append(opts, grpc.WithResolvers(at.list()))
 		opts = append(opts, remoteOptions(to, retries)...)
 	} else {
@@ -261,6 +263,13 @@ func forward(ctx context.Context) context.Context {
 		return ctx
 	}
 	return metadata.AppendToOutgoingContext(ctx, add...)
+}
+
+// aside lets another call run while this one waits for a unit of another process: one of
+// this process runs in its place.
+func aside(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	defer slot.Aside(ctx)()
+	return invoke(ctx, method, req, reply, cc, opts...)
 }
 
 func forwardUnary(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {

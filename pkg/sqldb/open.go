@@ -206,7 +206,7 @@ func (db *DB) Engine() Engine { return db.engine }
 // QueryContext reads rows, outside any transaction. What was committed before
 // the call is seen. It is sent again when the connection was lost.
 func (db *DB) QueryContext(ctx context.Context, query string, args ...any) (rows *sql.Rows, err error) {
-	err = again(ctx, func() (bool, error) {
+	err = db.again(ctx, func() (bool, error) {
 		rows, err = db.read.QueryContext(ctx, query, args...) //nolint:rowserrcheck,sqlclosecheck // the caller's
 		return lost(err), err
 	})
@@ -215,7 +215,7 @@ func (db *DB) QueryContext(ctx context.Context, query string, args ...any) (rows
 
 // QueryRowContext reads one row as QueryContext does.
 func (db *DB) QueryRowContext(ctx context.Context, query string, args ...any) (row *sql.Row) {
-	_ = again(ctx, func() (bool, error) { // the row keeps the error
+	_ = db.again(ctx, func() (bool, error) { // the row keeps the error
 		row = db.read.QueryRowContext(ctx, query, args...)
 		return lost(row.Err()), row.Err()
 	})

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/bindery-iam/bindery/pkg/slot"
 )
 
 // Bounds of what is tried again.
@@ -31,7 +33,7 @@ const (
 // unknown.
 func InTx(ctx context.Context, db *DB, fn func(ctx context.Context, tx *sql.Tx) error) error {
 	conflicts := 0
-	return again(ctx, func() (bool, error) {
+	return db.again(ctx, func() (bool, error) {
 		err := inTx(ctx, db.write, nil, fn)
 		if conflict(err) {
 			conflicts++
@@ -50,8 +52,12 @@ func InBatches(ctx context.Context, db *DB, fn func(ctx context.Context, tx *sql
 type batchesKey struct{}
 
 // again runs try until it does not ask to be run again, the database has been lost
-// for longer than patience, or ctx ends.
-func again(ctx context.Context, try func() (retry bool, err error)) error {
+// for longer than patience, or ctx ends. Who waits for PostgreSQL lets
+// another call run; SQLite runs in this process.
+func (db *DB) again(ctx context.Context, try func() (retry bool, err error)) error {
+	if db.engine == PostgreSQL {
+		defer slot.Aside(ctx)()
+	}
 	var since time.Time // when the database was lost
 	for attempt := int64(1); ; attempt++ {
 		retry, err := try()
@@ -82,7 +88,7 @@ func Snapshot(ctx context.Context, db *DB, fn func(ctx context.Context, tx *sql.
 		opts.Isolation = sql.LevelRepeatableRead
 	}
 	begun := false
-	return again(ctx, func() (bool, error) {
+	return db.again(ctx, func() (bool, error) {
 		err := inTx(ctx, db.read, opts, func(ctx context.Context, tx *sql.Tx) error {
 			begun = true
 			return fn(ctx, tx)

@@ -19,6 +19,7 @@ import (
 	"github.com/bindery-iam/bindery/pkg/notice"
 	"github.com/bindery-iam/bindery/pkg/operation"
 	"github.com/bindery-iam/bindery/pkg/revision"
+	"github.com/bindery-iam/bindery/pkg/slot"
 	"github.com/bindery-iam/bindery/pkg/sqldb"
 
 	accessv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/access/v1"
@@ -159,6 +160,7 @@ func (c *committer) share(dataDir string, terms lease.Terms) error {
 // submit has a write made and waits until it is in force or refused. Its own end
 // is all that an ending ctx causes: the write may still happen.
 func (c *committer) submit(ctx context.Context, in intent) (result, error) {
+	defer slot.Aside(ctx)()
 	p := newPending(ctx, in)
 	select {
 	case c.queue <- p:
@@ -329,6 +331,7 @@ func (c *committer) resolve(last *pending, cause error) error {
 // enforced returns when every process that answers does so from a revision, or from a
 // later one.
 func (c *committer) enforced(ctx context.Context, members []string, of line, revision int64) error {
+	defer slot.Aside(ctx)()
 	if c.replicas == nil {
 		return c.graph.settle(ctx, of, revision)
 	}

@@ -1,0 +1,47 @@
+package server_test
+
+import (
+	"runtime"
+	"sync"
+	"testing"
+
+	iamv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/iam/v1"
+	accessservicev2 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/priv/accessservice/v2"
+)
+
+// Of the calls that are let in only some run, eight for each processor; the others wait
+// and are answered. Checks wait for nobody.
+func TestFewOfTheCallsRunAtOnce(t *testing.T) {
+	w := start(t, nil)
+	slots := 8 * runtime.GOMAXPROCS(0)
+	calls := slots + 8
+	client := iamv1.NewUserAccountServiceClient(w.Conn)
+	var all sync.WaitGroup
+	for range calls {
+		all.Go(func() {
+			if _, err := client.Get(w.User("good"), &iamv1.GetUserAccountRequest{UserAccountId: "slow"}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for range slots {
+		<-w.entered
+	}
+	if _, err := accessservicev2.NewAccessServiceClient(w.Conn).Authorize(w.User("good"), &accessservicev2.AuthorizeRequest{
+		Identity: &accessservicev2.AuthorizeRequest_IamToken{IamToken: "t1.a.b"}, Permission: "p",
+		ResourcePath: []*accessservicev2.Resource{{Type: "t", Id: "i"}},
+	}); err != nil {
+		t.Errorf("a check: %v", err)
+	}
+	select {
+	case <-w.entered:
+		t.Errorf("more than %d calls run at once", slots)
+	default:
+	}
+	for range calls - slots {
+		w.release <- struct{}{}
+		<-w.entered
+	}
+	close(w.release)
+	all.Wait()
+}
