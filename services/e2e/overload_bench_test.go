@@ -1,9 +1,11 @@
 package e2e
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"slices"
@@ -19,6 +21,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/tap"
 
 	accesspb "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/access"
 	rmv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/resourcemanager/v1"
@@ -32,9 +35,12 @@ import (
 //	refusal-ms        99th percentile of the time until a call was refused, of a few
 //	                  callers in a process of their own: those that make the load wait for
 //	                  each other as well
+//	bare-refusal-ms   the same of a bare grpc-go server that refuses everything and does
+//	                  nothing else, at the same time: what the busy machine adds
 //	recovery-s        after the load, until ten calls in a row are as fast as before
 func BenchmarkOverload(b *testing.B) {
 	l := newLoad(b, startServer(b, ""))
+	l.bare = startBare(b)
 	for _, times := range []int{2, 5} {
 		b.Run(fmt.Sprintf("times=%d", times), func(b *testing.B) {
 			for range b.N {
@@ -53,6 +59,7 @@ type load struct {
 	count   atomic.Int64
 	grpc    string // address, and the token of the caller
 	token   string
+	bare    string // address of the bare server
 }
 
 // measured is what a time of load came to.
@@ -141,7 +148,8 @@ func (l *load) measure(b *testing.B, times int) {
 	quiet := l.pace()
 	capacity := l.closed(32, span)
 	var m measured
-	refusals := l.probe(b, span)
+	refusals := l.probe(b, l.grpc, span)
+	bare := l.probe(b, l.bare, span)
 	goodput := l.open(float64(times)*capacity, span, &m)
 	recovered := l.recover(quiet)
 	if n := m.failed.Load(); n > 0 {
@@ -151,26 +159,82 @@ func (l *load) measure(b *testing.B, times int) {
 	b.ReportMetric(capacity, "capacity-calls/s")
 	b.ReportMetric(goodput/capacity, "goodput-ratio")
 	b.ReportMetric(float64(m.refused.Load())/span.Seconds(), "refused/s")
-	if all := refusals(); len(all) > 0 {
-		slices.Sort(all)
-		b.ReportMetric(float64(all[len(all)*99/100].Microseconds())/1000, "refusal-ms")
+	for name, all := range map[string][]time.Duration{"refusal-ms": refusals(), "bare-refusal-ms": bare()} {
+		if len(all) > 0 {
+			slices.Sort(all)
+			b.ReportMetric(float64(all[len(all)*99/100].Microseconds())/1000, name)
+		}
 	}
 	b.ReportMetric(recovered.Seconds(), "recovery-s")
 }
 
-// probeVar tells the process of a probe what to call: address, token and folder.
-const probeVar = "BINDERY_E2E_PROBE"
+// probeVar tells the process of a probe what to call: address, token and folder. bareVar
+// makes a process the bare server.
+const (
+	probeVar = "BINDERY_E2E_PROBE"
+	bareVar  = "BINDERY_E2E_BARE"
+)
 
-// TestMain runs the tests, or is a probe.
+// TestMain runs the tests, or is a probe, or the bare server.
 func TestMain(m *testing.M) {
-	if of := os.Getenv(probeVar); of != "" {
-		if err := probe(of); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		return
+	var err error
+	switch of := os.Getenv(probeVar); {
+	case of != "":
+		err = probe(of)
+	case os.Getenv(bareVar) != "":
+		err = serveBare()
+	default:
+		os.Exit(m.Run())
 	}
-	os.Exit(m.Run())
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// serveBare refuses every call by its headers until its input ends. It prints its address.
+func serveBare() error {
+	at, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	s := grpc.NewServer(grpc.InTapHandle(func(ctx context.Context, _ *tap.Info) (context.Context, error) {
+		return ctx, status.Error(codes.Unavailable, "no")
+	}))
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		s.Stop()
+	}()
+	fmt.Println(at.Addr())
+	return s.Serve(at)
+}
+
+// startBare starts the bare server, which ends with the benchmark, and returns its address.
+func startBare(b *testing.B) string {
+	b.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), bareVar+"=1")
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		_ = in.Close()
+		_ = cmd.Wait()
+	})
+	address, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		b.Fatalf("the bare server did not say its address: %v", err)
+	}
+	return strings.TrimSpace(address)
 }
 
 // probe calls, four at once and each a hundred times a second at most, until its input
@@ -210,12 +274,12 @@ func probe(of string) error {
 	return err
 }
 
-// probe starts a probe that ends after span; the result waits for it and returns how
+// probe starts a probe of an address that ends after span; the result waits for it and returns how
 // long each refusal took.
-func (l *load) probe(b *testing.B, span time.Duration) func() []time.Duration {
+func (l *load) probe(b *testing.B, address string, span time.Duration) func() []time.Duration {
 	b.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), probeVar+"="+strings.Join([]string{l.grpc, l.token, l.ids[0], l.user}, " "))
+	cmd.Env = append(os.Environ(), probeVar+"="+strings.Join([]string{address, l.token, l.ids[0], l.user}, " "))
 	cmd.Stderr = os.Stderr
 	var out strings.Builder
 	cmd.Stdout = &out
