@@ -37,13 +37,18 @@ func (b Bindings) ListAccessBindings(ctx context.Context, req *accesspb.ListAcce
 	if err != nil {
 		return nil, apierr.FromRPC(err)
 	}
-	resp := &accesspb.ListAccessBindingsResponse{NextPageToken: got.GetNextPageToken()}
-	for _, x := range got.GetAccessBindings() {
-		resp.AccessBindings = append(resp.AccessBindings, &accesspb.AccessBinding{
+	return &accesspb.ListAccessBindingsResponse{AccessBindings: Public(got.GetAccessBindings()), NextPageToken: got.GetNextPageToken()}, nil
+}
+
+// Public are the platform's messages of bindings.
+func Public(bindings []*accessv1.AccessBinding) []*accesspb.AccessBinding {
+	var all []*accesspb.AccessBinding
+	for _, x := range bindings {
+		all = append(all, &accesspb.AccessBinding{
 			RoleId: x.GetRoleId(), Subject: &accesspb.Subject{Type: x.GetSubject().GetType(), Id: x.GetSubject().GetId()},
 		})
 	}
-	return resp, nil
+	return all
 }
 
 // SetAccessBindings replaces the direct bindings of the resource (AB-2).
@@ -58,14 +63,19 @@ func (b Bindings) SetAccessBindings(ctx context.Context, req *accesspb.SetAccess
 
 // UpdateAccessBindings adds and removes direct bindings of the resource (AB-3).
 func (b Bindings) UpdateAccessBindings(ctx context.Context, req *accesspb.UpdateAccessBindingsRequest) (*operationpb.Operation, error) {
-	update := &accessv1.UpdateAccessBindingsRequest{Resource: b.resource(req.GetResourceId())}
-	for _, d := range req.GetAccessBindingDeltas() {
+	op, err := b.Client.UpdateAccessBindings(idempotency.PassOn(ctx), Update(b.resource(req.GetResourceId()), req.GetAccessBindingDeltas()))
+	return op, apierr.FromRPC(err)
+}
+
+// Update is our own message of what to add and to remove on a resource.
+func Update(on *accessv1.Resource, deltas []*accesspb.AccessBindingDelta) *accessv1.UpdateAccessBindingsRequest {
+	update := &accessv1.UpdateAccessBindingsRequest{Resource: on}
+	for _, d := range deltas {
 		update.AccessBindingDeltas = append(update.AccessBindingDeltas, &accessv1.AccessBindingDelta{
 			Action: d.GetAction(), AccessBinding: binding(d.GetAccessBinding()),
 		})
 	}
-	op, err := b.Client.UpdateAccessBindings(idempotency.PassOn(ctx), update)
-	return op, apierr.FromRPC(err)
+	return update
 }
 
 func binding(b *accesspb.AccessBinding) *accessv1.AccessBinding {

@@ -121,12 +121,12 @@ func wishOf(b *accessv1.AccessBinding, add bool, field string) wish {
 func (s *Bindings) intent(ctx context.Context, r *accessv1.Resource, verb string, wishes []wish) *changeBindings {
 	p := authn.FromContext(ctx)
 	source, event := bindingEvent(verb, r.GetType())
+	permission := s.catalog.permission(r.GetType(), "updateAccessBindings")
 	return &changeBindings{
-		resource: refOf(r), wishes: wishes, verb: verb, catalog: s.catalog,
+		resource: refOf(r), wishes: wishes, verb: verb, catalog: s.catalog, permission: permission,
 		caller: checker.Query{Subject: checker.Subject{Type: p.Type, ID: p.ID}, Token: checker.TokenID(p.TokenID), Session: checker.TokenID(p.Session)},
 		record: recordOf(ctx, source, event, audit.Permission{
-			Permission:   s.catalog.permission(r.GetType(), "updateAccessBindings"),
-			ResourceType: r.GetType(), ResourceID: r.GetId(), Authorized: true,
+			Permission: permission, ResourceType: r.GetType(), ResourceID: r.GetId(), Authorized: true,
 		}),
 	}
 }

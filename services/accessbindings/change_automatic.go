@@ -196,7 +196,8 @@ func (s *Resources) CheckGiver(ctx context.Context, req *accessv1.CheckGiverRequ
 		if !listed {
 			return nil, named(apierr.NotFound(ReasonRoleNotFound, "role %q not found", id), field)
 		}
-		d := rules.Delta{Add: true, Role: role, Resource: target, Limit: limit, Subject: rules.Subject{Type: rules.UserAccount}}
+		d := rules.Delta{Add: true, Role: role, Resource: target, Limit: limit, Subject: rules.Subject{Type: rules.UserAccount},
+			Listed: slices.Contains(req.GetRoleIds(), rules.Member)}
 		if err := rules.May(d, holds); err != nil {
 			return nil, named(err, field)
 		}

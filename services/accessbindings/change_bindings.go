@@ -48,9 +48,12 @@ type changeBindings struct {
 	caller   checker.Query // who asks, by which token
 	catalog  *roleBook
 	record   *audit.Record
-	verb     string // Set or Update, for the operation's description
-	metadata proto.Message
-	limits   limits
+	// permission is what who asks needs on the resource: the common one of its type, unless
+	// the unit that owns it says otherwise.
+	permission string
+	verb       string // Set or Update, for the operation's description
+	metadata   proto.Message
+	limits     limits
 }
 
 // wish is one pair to be added or removed. An ADD without end keeps the end that
@@ -76,7 +79,7 @@ func (in *changeBindings) plan(ctx context.Context, on *state) (plan, error) {
 	}
 	asked := in.caller
 	asked.Resource, asked.Now = checker.Resource(in.resource), on.now
-	if err := rules.MayManage(in.catalog.permission(in.resource.Type, "updateAccessBindings"), on.graph.holds(asked)); err != nil {
+	if err := rules.MayManage(in.permission, on.graph.holds(asked)); err != nil {
 		return plan{}, err
 	}
 	current, err := in.current(ctx, on)
@@ -225,6 +228,10 @@ func (b Binding) without(kinds ...accessv1.Source_Kind) Binding {
 func (in *changeBindings) judge(ctx context.Context, on *state, path []Ref, asked checker.Query, changes []change) (warnings []string, err error) {
 	target := rules.Resource{Type: in.resource.Type, ID: in.resource.ID, Organization: organizationOf(path)}
 	holds, limit := on.graph.holds(asked), on.graph.limit(asked)
+	users, err := in.users(ctx, on, target, changes)
+	if err != nil {
+		return nil, err
+	}
 	for _, c := range changes {
 		who := c.after.Subject
 		role, listed := in.catalog.role(c.after.Role)
@@ -234,7 +241,7 @@ func (in *changeBindings) judge(ctx context.Context, on *state, path []Ref, aske
 		if c.grants && !on.graph.knows(who) {
 			return nil, named(apierr.NotFound(ReasonSubjectNotFound, "subject %s:%s not found", who.Type, who.ID), c.field)
 		}
-		d := rules.Delta{Add: c.grants, Role: role, Resource: target, Limit: limit, Subject: rules.Subject{Type: who.Type, ID: who.ID, Home: on.graph.home(who)}}
+		d := rules.Delta{Add: c.grants, Role: role, Resource: target, Limit: limit, Subject: rules.Subject{Type: who.Type, ID: who.ID, Home: on.graph.home(who)}, Listed: users[who]}
 		if err := rules.May(d, holds); err != nil {
 			return nil, named(err, c.field)
 		}
@@ -252,6 +259,28 @@ func (in *changeBindings) judge(ctx context.Context, on *state, path []Ref, aske
 		}
 	}
 	return warnings, nil
+}
+
+// users is the Users list of a billing account outside of organizations, with those whom
+// the call puts on it; nil for any other resource, which has none (AS-20).
+func (in *changeBindings) users(ctx context.Context, on *state, target rules.Resource, changes []change) (map[Subject]bool, error) {
+	if target.Type != rules.Account || target.Organization != "" {
+		return nil, nil
+	}
+	all, err := on.bindingsOn(ctx, on.tx, in.resource, nil)
+	if err != nil {
+		return nil, err
+	}
+	users := make(map[Subject]bool)
+	for _, b := range all {
+		users[b.Subject] = users[b.Subject] || b.inForce(on.now)
+	}
+	for _, c := range changes {
+		if c.grants && c.after.Role == rules.Member && c.after.Subject.Type != rules.Group && c.after.Subject.Type != rules.System {
+			users[c.after.Subject] = true
+		}
+	}
+	return users, nil
 }
 
 // keepOwners refuses the call when the last owner who stays would go (OW-2, OW-3).

@@ -114,7 +114,7 @@ func (in *updateGroupMembers) plan(ctx context.Context, on *state) (plan, error)
 	return in.result(g.ref(), g.Name, path, changes, new(emptypb.Empty), details), nil
 }
 
-// coming are the subjects of the added ids that are no members yet and may be.
+// coming are the subjects, service accounts too (C-6), of the added ids that are no members yet and may be.
 func (in *updateGroupMembers) coming(ctx context.Context, on *state, g Group, there map[string][]Subject) ([]Subject, error) {
 	ids := slices.DeleteFunc(slices.Clone(in.add), func(id string) bool { return len(there[id]) > 0 })
 	named, err := on.subjectsNamed(ctx, on.tx, ids)

@@ -21,6 +21,7 @@ type Resources struct {
 	accessv1.UnimplementedResourceServiceServer
 	committer *committer
 	catalog   *roleBook
+	bindings  *Bindings
 	now       func() time.Time
 }
 

@@ -180,7 +180,7 @@ func newService(ctx context.Context, base server.Base, cfg Config, terms lease.T
 		policies:  &Policies{committer: w, catalog: book, pages: pages},
 		bundles:   &GrantPolicies{committer: w, catalog: book, pages: pages, bounded: within},
 		templates: &Templates{catalog: c, pages: pages},
-		resources: &Resources{committer: w, catalog: book, now: base.Now},
+		resources: &Resources{committer: w, catalog: book, bindings: bindings, now: base.Now},
 		grants:    &Grants{committer: w, catalog: book},
 		subjects:  &Subjects{committer: w, catalog: book, pages: pages, bounded: within},
 		oplog:     &OperationLog{operations: ops, committer: w},

@@ -111,6 +111,7 @@ var registrations = []func(context.Context, *runtime.ServeMux, *grpc.ClientConn)
 	partnerv1.RegisterPartnerServiceHandler,
 	partnerv1.RegisterReferralServiceHandler,
 	partnerv1.RegisterRewardServiceHandler,
+	partnerv1.RegisterSubaccountAccessServiceHandler,
 	partnerv1.RegisterSubaccountServiceHandler,
 	partnerv1.RegisterUsageServiceHandler,
 	partnerv1.RegisterCustomerQuotaServiceHandler,

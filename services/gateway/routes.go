@@ -39,6 +39,7 @@ var routes = server.Routes{
 		"bindery.partner.v1.PartnerService":                       partner,
 		"bindery.partner.v1.ReferralService":                      partner,
 		"bindery.partner.v1.RewardService":                        partner,
+		"bindery.partner.v1.SubaccountAccessService":              partner,
 		"bindery.partner.v1.SubaccountService":                    partner,
 		"bindery.partner.v1.UsageService":                         partner,
 		"bindery.partner.v1.CustomerQuotaService":                 partner,

@@ -27,7 +27,8 @@ const (
 	permissionActAsAccount      = "iam.serviceAccounts.createToken"
 )
 
-// accounts is ServiceAccountService. Permissions: see the method options.
+// accounts is ServiceAccountService. Permissions: see the method options; to list bindings is
+// an auditor's too (C-8).
 type accounts struct {
 	iamv1.UnsafeServiceAccountServiceServer // a missing method does not compile
 	*Service

@@ -33,7 +33,7 @@ type accountCreation struct {
 	Path      []audit.Resource `json:"path"` // for the audit record
 }
 
-// Create creates a service account in a folder (SK-6). It is known as a resource and
+// Create creates a service account in a folder (SK-6, C-7). It is known as a resource and
 // as a subject when the operation is done. Fails: FOLDER_NOT_FOUND,
 // <KIND>_NOT_ACTIVE (DL-15), SERVICE_ACCOUNT_NAME_TAKEN (NM-3), QUOTA_EXCEEDED (QL-2).
 func (s *accounts) Create(ctx context.Context, req *iamv1.CreateServiceAccountRequest) (*operationpb.Operation, error) {

@@ -124,7 +124,9 @@ func TestMR4_PublishersBelongToTheOwnerOfTheAccount(t *testing.T) {
 			return err
 		}
 		w.refused("by another", create(w.olga), apierr.ReasonPermissionDenied)
-		w.give(vera, typeBillingAccount, account, "billing.accounts.admin", w.olga)
+		for _, role := range []string{"billing.accounts.member", "billing.accounts.admin"} { // AS-20
+			w.give(vera, typeBillingAccount, account, role, w.olga)
+		}
 		w.refused("by an administrator of the account", create(w.olga), apierr.ReasonPermissionDenied)
 		w.must(create(vera))
 		w.refused("a second one", create(vera), ReasonPublisherExists)

@@ -213,7 +213,7 @@ func TestAB11_RolesOnBillingAccountsDoNotEnd(t *testing.T) {
 			_, err := w.bindings.UpdateAccessBindings(w.as(ann), &accessv1.UpdateAccessBindingsRequest{
 				Resource: &accessv1.Resource{Type: typeAccount, Id: id},
 				AccessBindingDeltas: []*accessv1.AccessBindingDelta{{Action: accesspb.AccessBindingAction_ADD, AccessBinding: &accessv1.AccessBinding{
-					RoleId: "billing.accounts.viewer", Subject: bob.subject(), ExpiresAt: end,
+					RoleId: roleMember, Subject: bob.subject(), ExpiresAt: end,
 				}}},
 			})
 			return err

@@ -30,7 +30,7 @@ import (
 
 // Permissions of both sides of the door: on the subaccount, and on the organization.
 const (
-	permAskAccess    = "billing.customers.updateAccessBindings"
+	permAskAccess    = permCustomerAccess
 	permDecideAccess = "organization-manager.organizations.updateAccessBindings"
 	permSeeAccess    = "organization-manager.organizations.listAccessBindings"
 )

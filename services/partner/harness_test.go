@@ -201,12 +201,17 @@ func (w *world) cloud(owner person, organizationID string) *rmv1.Cloud {
 // grant gives a role on a resource, by somebody who may.
 func (w *world) grant(by person, typ, id, role string, to person) {
 	w.t.Helper()
-	must(w.bindings.UpdateAccessBindings(w.as(by), &accessv1.UpdateAccessBindingsRequest{
-		Resource: &accessv1.Resource{Type: typ, Id: id},
-		AccessBindingDeltas: []*accessv1.AccessBindingDelta{{
-			Action: accesspb.AccessBindingAction_ADD, AccessBinding: &accessv1.AccessBinding{RoleId: role, Subject: to.subject()},
-		}},
-	}))(w.t)
+	req := &accessv1.UpdateAccessBindingsRequest{Resource: &accessv1.Resource{Type: typ, Id: id}}
+	roles := []string{role}
+	if typ == typeAccount && role != roleMember {
+		roles = append(roles, roleMember) // AS-20
+	}
+	for _, r := range roles {
+		req.AccessBindingDeltas = append(req.AccessBindingDeltas, &accessv1.AccessBindingDelta{
+			Action: accesspb.AccessBindingAction_ADD, AccessBinding: &accessv1.AccessBinding{RoleId: r, Subject: to.subject()},
+		})
+	}
+	must(w.bindings.UpdateAccessBindings(w.as(by), req))(w.t)
 }
 
 // bind is a request to link a cloud to an account.

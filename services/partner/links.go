@@ -24,7 +24,7 @@ const objectCloud = "cloud"
 
 // BindBillableObject links a cloud to an account, which pays for it from now on; the
 // account that paid before pays no longer (BI-1, PT-35, PT-37). The rights on both
-// sides are in the rule of the method (BI-3, PT-33, PT-36); the API is PT-39. Fails: BILLING_ACCOUNT_NOT_FOUND,
+// sides are in the rule of the method (BI-3, C-9, PT-33, PT-36); the API is PT-39. Fails: BILLING_ACCOUNT_NOT_FOUND,
 // BILLING_ACCOUNT_BUSY, BILLING_ACCOUNT_NOT_ACTIVE (BI-5, PT-32).
 func (s *publicAccounts) BindBillableObject(ctx context.Context, req *billingv1.BindBillableObjectRequest) (*operationpb.Operation, error) {
 	object := req.GetBillableObject()

@@ -24,11 +24,6 @@ type cell struct {
 	account    string // what the operation is about
 }
 
-// permitted asks the check for an operation whose method another part of the unit serves.
-func permitted(permission string) func(*cell) error {
-	return func(c *cell) error { return c.may(c.who, permission, typeAccount, c.account) }
-}
-
 // operations are how each row of the tables is called. The subject of a table is the
 // beginning of its name.
 var operations = map[string]func(*cell) error{
@@ -126,7 +121,12 @@ var operations = map[string]func(*cell) error{
 		_, err := c.subaccounts.ActivateSubaccount(c.as(c.who), &partnerv1.ActivateSubaccountRequest{SubaccountId: c.account})
 		return err
 	},
-	"subaccount: manage access": permitted("billing.customers.updateAccessBindings"),
+	"subaccount: manage access": func(c *cell) error {
+		_, err := c.access().UpdateSubaccountAccessBindings(c.as(c.who), &partnerv1.UpdateSubaccountAccessBindingsRequest{
+			SubaccountId: c.account, AccessBindingDeltas: []*accesspb.AccessBindingDelta{added("billing.accounts.viewer", c.owner)},
+		})
+		return err
+	},
 	"subaccount: delete without consent": func(c *cell) error {
 		_, err := c.subaccounts.DeleteSubaccount(c.as(c.who), &partnerv1.DeleteSubaccountRequest{SubaccountId: c.account})
 		return err
@@ -149,11 +149,7 @@ func linkCloud(c *cell) error {
 
 func manageAccess(c *cell) error {
 	_, err := c.public.UpdateAccessBindings(c.as(c.who), &accesspb.UpdateAccessBindingsRequest{
-		ResourceId: c.account, AccessBindingDeltas: []*accesspb.AccessBindingDelta{{
-			Action: accesspb.AccessBindingAction_ADD, AccessBinding: &accesspb.AccessBinding{
-				RoleId: "billing.accounts.viewer", Subject: &accesspb.Subject{Type: "userAccount", Id: c.owner.id},
-			},
-		}},
+		ResourceId: c.account, AccessBindingDeltas: []*accesspb.AccessBindingDelta{added("billing.accounts.viewer", c.owner)},
 	})
 	return err
 }

@@ -164,6 +164,7 @@ func (s *Service) registerServices(r grpc.ServiceRegistrar) {
 	partnerv1.RegisterBillingAccountServiceServer(r, &accounts{Service: s})
 	partnerv1.RegisterPartnerServiceServer(r, &partners{Service: s})
 	partnerv1.RegisterSubaccountServiceServer(r, &subaccounts{Service: s})
+	partnerv1.RegisterSubaccountAccessServiceServer(r, &subaccountAccess{Service: s})
 	billingv1.RegisterCustomerServiceServer(r, &publicCustomers{Service: s})
 	partnerv1.RegisterUsageServiceServer(r, &usage{Service: s})
 	partnerv1.RegisterUsageIngestServiceServer(r, &ingest{Service: s})

@@ -95,7 +95,7 @@ func (s *clouds) Update(ctx context.Context, req *rmv1.UpdateCloudRequest) (*ope
 	return s.update(ctx, cloud, req.GetCloudId(), req)
 }
 
-// Delete deletes a cloud with its folders (DL-1, DL-3, DL-4, DL-14). Fails:
+// Delete deletes a cloud with its folders (DL-1, C-1, DL-3, DL-4, DL-14). Fails:
 // CLOUD_NOT_FOUND, BEING_DELETED.
 func (s *clouds) Delete(ctx context.Context, req *rmv1.DeleteCloudRequest) (*operationpb.Operation, error) {
 	return s.remove(ctx, cloud, req.GetCloudId(), s.due(req.GetDeleteAfter()), anything)

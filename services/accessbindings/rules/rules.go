@@ -22,7 +22,11 @@ const (
 	Federation   = "organization-manager.federation"
 	UserPool     = "organization-manager.userpool"
 	Cloud        = "resource-manager.cloud"
+	Account      = "billing.account"
 )
+
+// Member is the role that puts a user on the Users list of a billing account (AS-20).
+const Member = "billing.accounts.member"
 
 // Role is what the rules need to know of a role of the catalogue.
 type Role struct {
@@ -68,6 +72,7 @@ type Delta struct {
 	Subject  Subject
 	Resource Resource
 	Limit    *Limit // nil where granting is not strict (AS-3)
+	Listed   bool   // the subject is on the Users list of the billing account (AS-20)
 }
 
 // Holds tells whether whoever asks holds a permission on the resource of the
@@ -83,7 +88,7 @@ func May(d Delta, holds Holds) error {
 	if err := mayAssign(d.Role, holds); err != nil || !d.Add {
 		return err
 	}
-	for _, rule := range []func(Delta) error{notWithdrawn, fitsType, mayHold, atHome, withinOwn} {
+	for _, rule := range []func(Delta) error{notWithdrawn, fitsType, mayHold, atHome, onUsersList, withinOwn} {
 		if err := rule(d); err != nil {
 			return err
 		}
@@ -167,6 +172,19 @@ func atHome(d Delta) error {
 		return errForeign.Withf("the service account %s may hold roles in its own organization only", d.Subject.ID)
 	}
 	return nil
+}
+
+// AS-20: on a billing account outside of organizations roles go to those on its Users
+// list: to who holds a role there, or is given Member, which only users are. Below an
+// organization the account's users are those of the organization.
+func onUsersList(d Delta) error {
+	if d.Resource.Type != Account || d.Resource.Organization != "" || d.Listed {
+		return nil
+	}
+	if d.Role.ID == Member && (d.Subject.Type == UserAccount || d.Subject.Type == FederatedUser) {
+		return nil
+	}
+	return errNotListed.Withf("%s:%s is no user of the billing account %s: give %s first", d.Subject.Type, d.Subject.ID, d.Resource.ID, Member)
 }
 
 // OwnerRemains is OW-1, OW-2, OW-3, OW-4: a resource that has an owner keeps one.
@@ -295,6 +313,7 @@ var (
 	errTooLong       = invalid("TOO_LONG", "a subject's type or id has over 100 characters, or a role's or resource's id over 64")
 	errContradiction = invalid("DELTAS_CONTRADICT", "the same pair is both added and removed")
 	errForeign       = apierr.Precondition("SERVICE_ACCOUNT_FOREIGN", "a service account holds roles in its own organization only")
+	errNotListed     = apierr.Precondition("NOT_A_USER_OF_THE_ACCOUNT", "roles on a billing account go to its users only")
 	errAboveOwn      = apierr.Denied("GRANT_ABOVE_OWN", "the role holds a permission which you were not granted yourself")
 	errLastOwner     = apierr.Precondition("LAST_OWNER", "the last owner cannot lose the role")
 

@@ -133,8 +133,22 @@ func TestAS6_OnlyOrganizationOwnerAppointsOrganizationOwners(t *testing.T) {
 func TestAS7_BillingOwnerIsAssignedByBillingOwners(t *testing.T) {
 	ask(t, []row{
 		{"by the account's admin", Delta{Add: true, Role: payer, Subject: ann, Resource: account}, nothing, "OWNER_NOT_ASSIGNABLE"},
-		{"by an owner", Delta{Add: true, Role: payer, Subject: ann, Resource: account}, holding("billing.accounts.assignOwner"), ""},
+		{"by an owner", Delta{Add: true, Role: payer, Subject: ann, Resource: account, Listed: true}, holding("billing.accounts.assignOwner"), ""},
 		{"the creator removed by an owner", Delta{Role: payer, Subject: ann, Resource: account}, holding("billing.accounts.assignOwner"), ""},
+	})
+}
+
+func TestAS20_UsersListOfAnAccount(t *testing.T) {
+	below, member, watcher := account, Role{ID: Member, AssignableOn: []string{Account}}, Role{ID: "billing.accounts.viewer", AssignableOn: []string{Account}}
+	below.Organization = org.ID
+	team := Subject{Type: Group, ID: "team"}
+	ask(t, []row{
+		{"somebody who is not listed", Delta{Add: true, Role: watcher, Subject: ann, Resource: account}, nothing, "NOT_A_USER_OF_THE_ACCOUNT"},
+		{"somebody who is listed", Delta{Add: true, Role: watcher, Subject: ann, Resource: account, Listed: true}, nothing, ""},
+		{"who is put on the list", Delta{Add: true, Role: member, Subject: ann, Resource: account}, nothing, ""},
+		{"a group is never", Delta{Add: true, Role: member, Subject: team, Resource: account}, nothing, "NOT_A_USER_OF_THE_ACCOUNT"},
+		{"below an organization", Delta{Add: true, Role: watcher, Subject: ann, Resource: below}, nothing, ""},
+		{"what is taken away", Delta{Role: watcher, Subject: ann, Resource: account}, nothing, ""},
 	})
 }
 

@@ -3,12 +3,14 @@ package main
 import (
 	"time"
 
+	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	accessv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/access/v1"
 	partnerv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/partner/v1"
 	quotav1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/quota/v1"
+	accesspb "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/access"
 	billingv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/billing/v1"
 )
 
@@ -72,12 +74,45 @@ func letSomebodyIn(n *node) {
 const (
 	customerAccessService = "bindery.partner.v1.CustomerAccessService/"
 
+	subaccountAccessService = "bindery.partner.v1.SubaccountAccessService/"
+
 	customerQuotaService = "bindery.partner.v1.CustomerQuotaService/"
 	foldersQuota         = "resource-manager.folders.count"
 )
 
 // customerRPCs are about what a partner's customers have: quotas, links, organizations.
 var customerRPCs = []rpc{
+	{
+		method: subaccountAccessService + "ListSubaccountAccessBindings", on: billing, guard: needs("billing.customers.listAccessBindings"),
+		prepare: subaccount(false),
+		request: func(n *node) proto.Message { return &partnerv1.ListSubaccountAccessBindingsRequest{SubaccountId: n.id} },
+	},
+	{
+		method: subaccountAccessService + "UpdateSubaccountAccessBindings", on: billing, guard: needs("billing.customers.updateAccessBindings"),
+		prepare: subaccount(false),
+		request: func(n *node) proto.Message {
+			return &partnerv1.UpdateSubaccountAccessBindingsRequest{SubaccountId: n.id, AccessBindingDeltas: []*accesspb.AccessBindingDelta{{
+				Action: accesspb.AccessBindingAction_ADD, AccessBinding: &accesspb.AccessBinding{
+					RoleId: "billing.accounts.viewer", Subject: &accesspb.Subject{Type: "userAccount", Id: n.w.person().id},
+				},
+			}}}
+		},
+	},
+	{
+		method: "bindery.access.v1.ResourceService/ListOwnedBindings", on: billing, guard: onlyPartner,
+		request: func(n *node) proto.Message { return &accessv1.ListAccessBindingsRequest{Resource: n.resource()} },
+	},
+	{
+		// That the unit may ask gives no rights to the user it asks for, or to itself.
+		method: "bindery.access.v1.ResourceService/UpdateOwnedBindings", on: billing, guard: onlyPartner, inside: codes.PermissionDenied,
+		request: func(n *node) proto.Message {
+			return &accessv1.UpdateOwnedBindingsRequest{Permission: "billing.customers.updateAccessBindings", Update: &accessv1.UpdateAccessBindingsRequest{
+				Resource: n.resource(), AccessBindingDeltas: []*accessv1.AccessBindingDelta{{
+					Action: accesspb.AccessBindingAction_ADD, AccessBinding: &accessv1.AccessBinding{RoleId: "billing.accounts.viewer", Subject: n.w.person().subject()},
+				}},
+			}}
+		},
+	},
 	{
 		method: ownBilling + "UnlinkCloud", variant: "by who owns the cloud (BI-9)", on: billing,
 		guard:   needs("billing.accounts.bindBillableObject"),

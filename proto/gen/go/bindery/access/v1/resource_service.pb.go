@@ -9,6 +9,7 @@ package accessv1
 import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	_ "github.com/bindery-iam/bindery/proto/gen/go/bindery/authz/v1"
+	operation "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/operation"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -262,6 +263,62 @@ func (x *UpdateAutomaticBindingsResponse) GetRevision() int64 {
 	return 0
 }
 
+// Request of UpdateOwnedBindings.
+type UpdateOwnedBindingsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The resource and what to add and to remove.
+	Update *UpdateAccessBindingsRequest `protobuf:"bytes,1,opt,name=update,proto3" json:"update,omitempty"`
+	// The permission on the resource that the user needs: one of the catalogue, to update
+	// access bindings.
+	Permission    string `protobuf:"bytes,2,opt,name=permission,proto3" json:"permission,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateOwnedBindingsRequest) Reset() {
+	*x = UpdateOwnedBindingsRequest{}
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateOwnedBindingsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateOwnedBindingsRequest) ProtoMessage() {}
+
+func (x *UpdateOwnedBindingsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateOwnedBindingsRequest.ProtoReflect.Descriptor instead.
+func (*UpdateOwnedBindingsRequest) Descriptor() ([]byte, []int) {
+	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *UpdateOwnedBindingsRequest) GetUpdate() *UpdateAccessBindingsRequest {
+	if x != nil {
+		return x.Update
+	}
+	return nil
+}
+
+func (x *UpdateOwnedBindingsRequest) GetPermission() string {
+	if x != nil {
+		return x.Permission
+	}
+	return ""
+}
+
 // Request of CheckGiver.
 type CheckGiverRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -277,7 +334,7 @@ type CheckGiverRequest struct {
 
 func (x *CheckGiverRequest) Reset() {
 	*x = CheckGiverRequest{}
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[4]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -289,7 +346,7 @@ func (x *CheckGiverRequest) String() string {
 func (*CheckGiverRequest) ProtoMessage() {}
 
 func (x *CheckGiverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[4]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -302,7 +359,7 @@ func (x *CheckGiverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckGiverRequest.ProtoReflect.Descriptor instead.
 func (*CheckGiverRequest) Descriptor() ([]byte, []int) {
-	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{4}
+	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *CheckGiverRequest) GetResource() *Resource {
@@ -337,7 +394,7 @@ type CheckGiverResponse struct {
 
 func (x *CheckGiverResponse) Reset() {
 	*x = CheckGiverResponse{}
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[5]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -349,7 +406,7 @@ func (x *CheckGiverResponse) String() string {
 func (*CheckGiverResponse) ProtoMessage() {}
 
 func (x *CheckGiverResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[5]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -362,7 +419,7 @@ func (x *CheckGiverResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckGiverResponse.ProtoReflect.Descriptor instead.
 func (*CheckGiverResponse) Descriptor() ([]byte, []int) {
-	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{5}
+	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *CheckGiverResponse) GetRevision() int64 {
@@ -385,7 +442,7 @@ type ListHoldersRequest struct {
 
 func (x *ListHoldersRequest) Reset() {
 	*x = ListHoldersRequest{}
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[6]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -397,7 +454,7 @@ func (x *ListHoldersRequest) String() string {
 func (*ListHoldersRequest) ProtoMessage() {}
 
 func (x *ListHoldersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[6]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -410,7 +467,7 @@ func (x *ListHoldersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListHoldersRequest.ProtoReflect.Descriptor instead.
 func (*ListHoldersRequest) Descriptor() ([]byte, []int) {
-	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{6}
+	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListHoldersRequest) GetResource() *Resource {
@@ -438,7 +495,7 @@ type ListHoldersResponse struct {
 
 func (x *ListHoldersResponse) Reset() {
 	*x = ListHoldersResponse{}
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[7]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -450,7 +507,7 @@ func (x *ListHoldersResponse) String() string {
 func (*ListHoldersResponse) ProtoMessage() {}
 
 func (x *ListHoldersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[7]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -463,7 +520,7 @@ func (x *ListHoldersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListHoldersResponse.ProtoReflect.Descriptor instead.
 func (*ListHoldersResponse) Descriptor() ([]byte, []int) {
-	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{7}
+	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListHoldersResponse) GetSubjects() []*Subject {
@@ -486,7 +543,7 @@ type MoveResourceRequest struct {
 
 func (x *MoveResourceRequest) Reset() {
 	*x = MoveResourceRequest{}
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[8]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -498,7 +555,7 @@ func (x *MoveResourceRequest) String() string {
 func (*MoveResourceRequest) ProtoMessage() {}
 
 func (x *MoveResourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[8]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -511,7 +568,7 @@ func (x *MoveResourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveResourceRequest.ProtoReflect.Descriptor instead.
 func (*MoveResourceRequest) Descriptor() ([]byte, []int) {
-	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{8}
+	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *MoveResourceRequest) GetResource() *Resource {
@@ -539,7 +596,7 @@ type MoveResourceResponse struct {
 
 func (x *MoveResourceResponse) Reset() {
 	*x = MoveResourceResponse{}
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[9]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -551,7 +608,7 @@ func (x *MoveResourceResponse) String() string {
 func (*MoveResourceResponse) ProtoMessage() {}
 
 func (x *MoveResourceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[9]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -564,7 +621,7 @@ func (x *MoveResourceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveResourceResponse.ProtoReflect.Descriptor instead.
 func (*MoveResourceResponse) Descriptor() ([]byte, []int) {
-	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{9}
+	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *MoveResourceResponse) GetRevision() int64 {
@@ -585,7 +642,7 @@ type RemoveResourceRequest struct {
 
 func (x *RemoveResourceRequest) Reset() {
 	*x = RemoveResourceRequest{}
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[10]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -597,7 +654,7 @@ func (x *RemoveResourceRequest) String() string {
 func (*RemoveResourceRequest) ProtoMessage() {}
 
 func (x *RemoveResourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[10]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -610,7 +667,7 @@ func (x *RemoveResourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveResourceRequest.ProtoReflect.Descriptor instead.
 func (*RemoveResourceRequest) Descriptor() ([]byte, []int) {
-	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{10}
+	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RemoveResourceRequest) GetResource() *Resource {
@@ -631,7 +688,7 @@ type RemoveResourceResponse struct {
 
 func (x *RemoveResourceResponse) Reset() {
 	*x = RemoveResourceResponse{}
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[11]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -643,7 +700,7 @@ func (x *RemoveResourceResponse) String() string {
 func (*RemoveResourceResponse) ProtoMessage() {}
 
 func (x *RemoveResourceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[11]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -656,7 +713,7 @@ func (x *RemoveResourceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveResourceResponse.ProtoReflect.Descriptor instead.
 func (*RemoveResourceResponse) Descriptor() ([]byte, []int) {
-	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{11}
+	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RemoveResourceResponse) GetRevision() int64 {
@@ -682,7 +739,7 @@ type ListRemovedResourcesRequest struct {
 
 func (x *ListRemovedResourcesRequest) Reset() {
 	*x = ListRemovedResourcesRequest{}
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[12]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -694,7 +751,7 @@ func (x *ListRemovedResourcesRequest) String() string {
 func (*ListRemovedResourcesRequest) ProtoMessage() {}
 
 func (x *ListRemovedResourcesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[12]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -707,7 +764,7 @@ func (x *ListRemovedResourcesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRemovedResourcesRequest.ProtoReflect.Descriptor instead.
 func (*ListRemovedResourcesRequest) Descriptor() ([]byte, []int) {
-	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{12}
+	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListRemovedResourcesRequest) GetType() string {
@@ -748,7 +805,7 @@ type RemovalPlace struct {
 
 func (x *RemovalPlace) Reset() {
 	*x = RemovalPlace{}
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[13]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -760,7 +817,7 @@ func (x *RemovalPlace) String() string {
 func (*RemovalPlace) ProtoMessage() {}
 
 func (x *RemovalPlace) ProtoReflect() protoreflect.Message {
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[13]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -773,7 +830,7 @@ func (x *RemovalPlace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemovalPlace.ProtoReflect.Descriptor instead.
 func (*RemovalPlace) Descriptor() ([]byte, []int) {
-	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{13}
+	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RemovalPlace) GetEpoch() int64 {
@@ -811,7 +868,7 @@ type ListRemovedResourcesResponse struct {
 
 func (x *ListRemovedResourcesResponse) Reset() {
 	*x = ListRemovedResourcesResponse{}
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[14]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -823,7 +880,7 @@ func (x *ListRemovedResourcesResponse) String() string {
 func (*ListRemovedResourcesResponse) ProtoMessage() {}
 
 func (x *ListRemovedResourcesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[14]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -836,7 +893,7 @@ func (x *ListRemovedResourcesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRemovedResourcesResponse.ProtoReflect.Descriptor instead.
 func (*ListRemovedResourcesResponse) Descriptor() ([]byte, []int) {
-	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{14}
+	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListRemovedResourcesResponse) GetIds() []string {
@@ -864,7 +921,7 @@ type GetResourcePathRequest struct {
 
 func (x *GetResourcePathRequest) Reset() {
 	*x = GetResourcePathRequest{}
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[15]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -876,7 +933,7 @@ func (x *GetResourcePathRequest) String() string {
 func (*GetResourcePathRequest) ProtoMessage() {}
 
 func (x *GetResourcePathRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[15]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -889,7 +946,7 @@ func (x *GetResourcePathRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResourcePathRequest.ProtoReflect.Descriptor instead.
 func (*GetResourcePathRequest) Descriptor() ([]byte, []int) {
-	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{15}
+	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GetResourcePathRequest) GetResource() *Resource {
@@ -910,7 +967,7 @@ type GetResourcePathResponse struct {
 
 func (x *GetResourcePathResponse) Reset() {
 	*x = GetResourcePathResponse{}
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[16]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -922,7 +979,7 @@ func (x *GetResourcePathResponse) String() string {
 func (*GetResourcePathResponse) ProtoMessage() {}
 
 func (x *GetResourcePathResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[16]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -935,7 +992,7 @@ func (x *GetResourcePathResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResourcePathResponse.ProtoReflect.Descriptor instead.
 func (*GetResourcePathResponse) Descriptor() ([]byte, []int) {
-	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{16}
+	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *GetResourcePathResponse) GetPath() []*Resource {
@@ -949,7 +1006,7 @@ var File_bindery_access_v1_resource_service_proto protoreflect.FileDescriptor
 
 const file_bindery_access_v1_resource_service_proto_rawDesc = "" +
 	"\n" +
-	"(bindery/access/v1/resource_service.proto\x12\x11bindery.access.v1\x1a&bindery/access/v1/access_binding.proto\x1a\x1bbindery/authz/v1/rule.proto\x1a\x1bbuf/validate/validate.proto\"\xa6\x02\n" +
+	"(bindery/access/v1/resource_service.proto\x12\x11bindery.access.v1\x1a&bindery/access/v1/access_binding.proto\x1a.bindery/access/v1/access_binding_service.proto\x1a\x1bbindery/authz/v1/rule.proto\x1a\x1bbuf/validate/validate.proto\x1a&yandex/cloud/operation/operation.proto\"\xa6\x02\n" +
 	"\x17RegisterResourceRequest\x12?\n" +
 	"\bresource\x18\x01 \x01(\v2\x1b.bindery.access.v1.ResourceB\x06\xbaH\x03\xc8\x01\x01R\bresource\x123\n" +
 	"\x06parent\x18\x02 \x01(\v2\x1b.bindery.access.v1.ResourceR\x06parent\x12T\n" +
@@ -963,7 +1020,12 @@ const file_bindery_access_v1_resource_service_proto_rawDesc = "" +
 	"\x06remove\x18\x03 \x03(\v2 .bindery.access.v1.AccessBindingB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\x06remove\x120\n" +
 	"\x05giver\x18\x04 \x01(\v2\x1a.bindery.access.v1.SubjectR\x05giver\"=\n" +
 	"\x1fUpdateAutomaticBindingsResponse\x12\x1a\n" +
-	"\brevision\x18\x01 \x01(\x03R\brevision\"\xbe\x01\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\"\xae\x01\n" +
+	"\x1aUpdateOwnedBindingsRequest\x12N\n" +
+	"\x06update\x18\x01 \x01(\v2..bindery.access.v1.UpdateAccessBindingsRequestB\x06\xbaH\x03\xc8\x01\x01R\x06update\x12@\n" +
+	"\n" +
+	"permission\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x10\x01\x18dB\x15.updateAccessBindingsR\n" +
+	"permission\"\xbe\x01\n" +
 	"\x11CheckGiverRequest\x12?\n" +
 	"\bresource\x18\x01 \x01(\v2\x1b.bindery.access.v1.ResourceB\x06\xbaH\x03\xc8\x01\x01R\bresource\x128\n" +
 	"\x05giver\x18\x02 \x01(\v2\x1a.bindery.access.v1.SubjectB\x06\xbaH\x03\xc8\x01\x01R\x05giver\x12.\n" +
@@ -1001,11 +1063,15 @@ const file_bindery_access_v1_resource_service_proto_rawDesc = "" +
 	"\x16GetResourcePathRequest\x12?\n" +
 	"\bresource\x18\x01 \x01(\v2\x1b.bindery.access.v1.ResourceB\x06\xbaH\x03\xc8\x01\x01R\bresource\"J\n" +
 	"\x17GetResourcePathResponse\x12/\n" +
-	"\x04path\x18\x01 \x03(\v2\x1b.bindery.access.v1.ResourceR\x04path2\xbe\a\n" +
+	"\x04path\x18\x01 \x03(\v2\x1b.bindery.access.v1.ResourceR\x04path2\xaf\t\n" +
 	"\x0fResourceService\x12v\n" +
 	"\x10RegisterResource\x12*.bindery.access.v1.RegisterResourceRequest\x1a+.bindery.access.v1.RegisterResourceResponse\"\t\xca\xd6*\x05\x1a\x03\n" +
 	"\x01*\x12\x8b\x01\n" +
 	"\x17UpdateAutomaticBindings\x121.bindery.access.v1.UpdateAutomaticBindingsRequest\x1a2.bindery.access.v1.UpdateAutomaticBindingsResponse\"\t\xca\xd6*\x05\x1a\x03\n" +
+	"\x01*\x12{\n" +
+	"\x11ListOwnedBindings\x12,.bindery.access.v1.ListAccessBindingsRequest\x1a-.bindery.access.v1.ListAccessBindingsResponse\"\t\xca\xd6*\x05\x1a\x03\n" +
+	"\x01*\x12r\n" +
+	"\x13UpdateOwnedBindings\x12-.bindery.access.v1.UpdateOwnedBindingsRequest\x1a!.yandex.cloud.operation.Operation\"\t\xca\xd6*\x05\x1a\x03\n" +
 	"\x01*\x12d\n" +
 	"\n" +
 	"CheckGiver\x12$.bindery.access.v1.CheckGiverRequest\x1a%.bindery.access.v1.CheckGiverResponse\"\t\xca\xd6*\x05\x1a\x03\n" +
@@ -1033,70 +1099,80 @@ func file_bindery_access_v1_resource_service_proto_rawDescGZIP() []byte {
 	return file_bindery_access_v1_resource_service_proto_rawDescData
 }
 
-var file_bindery_access_v1_resource_service_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_bindery_access_v1_resource_service_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_bindery_access_v1_resource_service_proto_goTypes = []any{
 	(*RegisterResourceRequest)(nil),         // 0: bindery.access.v1.RegisterResourceRequest
 	(*RegisterResourceResponse)(nil),        // 1: bindery.access.v1.RegisterResourceResponse
 	(*UpdateAutomaticBindingsRequest)(nil),  // 2: bindery.access.v1.UpdateAutomaticBindingsRequest
 	(*UpdateAutomaticBindingsResponse)(nil), // 3: bindery.access.v1.UpdateAutomaticBindingsResponse
-	(*CheckGiverRequest)(nil),               // 4: bindery.access.v1.CheckGiverRequest
-	(*CheckGiverResponse)(nil),              // 5: bindery.access.v1.CheckGiverResponse
-	(*ListHoldersRequest)(nil),              // 6: bindery.access.v1.ListHoldersRequest
-	(*ListHoldersResponse)(nil),             // 7: bindery.access.v1.ListHoldersResponse
-	(*MoveResourceRequest)(nil),             // 8: bindery.access.v1.MoveResourceRequest
-	(*MoveResourceResponse)(nil),            // 9: bindery.access.v1.MoveResourceResponse
-	(*RemoveResourceRequest)(nil),           // 10: bindery.access.v1.RemoveResourceRequest
-	(*RemoveResourceResponse)(nil),          // 11: bindery.access.v1.RemoveResourceResponse
-	(*ListRemovedResourcesRequest)(nil),     // 12: bindery.access.v1.ListRemovedResourcesRequest
-	(*RemovalPlace)(nil),                    // 13: bindery.access.v1.RemovalPlace
-	(*ListRemovedResourcesResponse)(nil),    // 14: bindery.access.v1.ListRemovedResourcesResponse
-	(*GetResourcePathRequest)(nil),          // 15: bindery.access.v1.GetResourcePathRequest
-	(*GetResourcePathResponse)(nil),         // 16: bindery.access.v1.GetResourcePathResponse
-	(*Resource)(nil),                        // 17: bindery.access.v1.Resource
-	(*AccessBinding)(nil),                   // 18: bindery.access.v1.AccessBinding
-	(*Subject)(nil),                         // 19: bindery.access.v1.Subject
+	(*UpdateOwnedBindingsRequest)(nil),      // 4: bindery.access.v1.UpdateOwnedBindingsRequest
+	(*CheckGiverRequest)(nil),               // 5: bindery.access.v1.CheckGiverRequest
+	(*CheckGiverResponse)(nil),              // 6: bindery.access.v1.CheckGiverResponse
+	(*ListHoldersRequest)(nil),              // 7: bindery.access.v1.ListHoldersRequest
+	(*ListHoldersResponse)(nil),             // 8: bindery.access.v1.ListHoldersResponse
+	(*MoveResourceRequest)(nil),             // 9: bindery.access.v1.MoveResourceRequest
+	(*MoveResourceResponse)(nil),            // 10: bindery.access.v1.MoveResourceResponse
+	(*RemoveResourceRequest)(nil),           // 11: bindery.access.v1.RemoveResourceRequest
+	(*RemoveResourceResponse)(nil),          // 12: bindery.access.v1.RemoveResourceResponse
+	(*ListRemovedResourcesRequest)(nil),     // 13: bindery.access.v1.ListRemovedResourcesRequest
+	(*RemovalPlace)(nil),                    // 14: bindery.access.v1.RemovalPlace
+	(*ListRemovedResourcesResponse)(nil),    // 15: bindery.access.v1.ListRemovedResourcesResponse
+	(*GetResourcePathRequest)(nil),          // 16: bindery.access.v1.GetResourcePathRequest
+	(*GetResourcePathResponse)(nil),         // 17: bindery.access.v1.GetResourcePathResponse
+	(*Resource)(nil),                        // 18: bindery.access.v1.Resource
+	(*AccessBinding)(nil),                   // 19: bindery.access.v1.AccessBinding
+	(*Subject)(nil),                         // 20: bindery.access.v1.Subject
+	(*UpdateAccessBindingsRequest)(nil),     // 21: bindery.access.v1.UpdateAccessBindingsRequest
+	(*ListAccessBindingsRequest)(nil),       // 22: bindery.access.v1.ListAccessBindingsRequest
+	(*ListAccessBindingsResponse)(nil),      // 23: bindery.access.v1.ListAccessBindingsResponse
+	(*operation.Operation)(nil),             // 24: yandex.cloud.operation.Operation
 }
 var file_bindery_access_v1_resource_service_proto_depIdxs = []int32{
-	17, // 0: bindery.access.v1.RegisterResourceRequest.resource:type_name -> bindery.access.v1.Resource
-	17, // 1: bindery.access.v1.RegisterResourceRequest.parent:type_name -> bindery.access.v1.Resource
-	18, // 2: bindery.access.v1.RegisterResourceRequest.access_bindings:type_name -> bindery.access.v1.AccessBinding
-	19, // 3: bindery.access.v1.RegisterResourceRequest.members:type_name -> bindery.access.v1.Subject
-	17, // 4: bindery.access.v1.UpdateAutomaticBindingsRequest.resource:type_name -> bindery.access.v1.Resource
-	18, // 5: bindery.access.v1.UpdateAutomaticBindingsRequest.add:type_name -> bindery.access.v1.AccessBinding
-	18, // 6: bindery.access.v1.UpdateAutomaticBindingsRequest.remove:type_name -> bindery.access.v1.AccessBinding
-	19, // 7: bindery.access.v1.UpdateAutomaticBindingsRequest.giver:type_name -> bindery.access.v1.Subject
-	17, // 8: bindery.access.v1.CheckGiverRequest.resource:type_name -> bindery.access.v1.Resource
-	19, // 9: bindery.access.v1.CheckGiverRequest.giver:type_name -> bindery.access.v1.Subject
-	17, // 10: bindery.access.v1.ListHoldersRequest.resource:type_name -> bindery.access.v1.Resource
-	19, // 11: bindery.access.v1.ListHoldersResponse.subjects:type_name -> bindery.access.v1.Subject
-	17, // 12: bindery.access.v1.MoveResourceRequest.resource:type_name -> bindery.access.v1.Resource
-	17, // 13: bindery.access.v1.MoveResourceRequest.parent:type_name -> bindery.access.v1.Resource
-	17, // 14: bindery.access.v1.RemoveResourceRequest.resource:type_name -> bindery.access.v1.Resource
-	13, // 15: bindery.access.v1.ListRemovedResourcesRequest.after:type_name -> bindery.access.v1.RemovalPlace
-	13, // 16: bindery.access.v1.ListRemovedResourcesResponse.last:type_name -> bindery.access.v1.RemovalPlace
-	17, // 17: bindery.access.v1.GetResourcePathRequest.resource:type_name -> bindery.access.v1.Resource
-	17, // 18: bindery.access.v1.GetResourcePathResponse.path:type_name -> bindery.access.v1.Resource
-	0,  // 19: bindery.access.v1.ResourceService.RegisterResource:input_type -> bindery.access.v1.RegisterResourceRequest
-	2,  // 20: bindery.access.v1.ResourceService.UpdateAutomaticBindings:input_type -> bindery.access.v1.UpdateAutomaticBindingsRequest
-	4,  // 21: bindery.access.v1.ResourceService.CheckGiver:input_type -> bindery.access.v1.CheckGiverRequest
-	6,  // 22: bindery.access.v1.ResourceService.ListHolders:input_type -> bindery.access.v1.ListHoldersRequest
-	8,  // 23: bindery.access.v1.ResourceService.MoveResource:input_type -> bindery.access.v1.MoveResourceRequest
-	10, // 24: bindery.access.v1.ResourceService.RemoveResource:input_type -> bindery.access.v1.RemoveResourceRequest
-	12, // 25: bindery.access.v1.ResourceService.ListRemovedResources:input_type -> bindery.access.v1.ListRemovedResourcesRequest
-	15, // 26: bindery.access.v1.ResourceService.GetResourcePath:input_type -> bindery.access.v1.GetResourcePathRequest
-	1,  // 27: bindery.access.v1.ResourceService.RegisterResource:output_type -> bindery.access.v1.RegisterResourceResponse
-	3,  // 28: bindery.access.v1.ResourceService.UpdateAutomaticBindings:output_type -> bindery.access.v1.UpdateAutomaticBindingsResponse
-	5,  // 29: bindery.access.v1.ResourceService.CheckGiver:output_type -> bindery.access.v1.CheckGiverResponse
-	7,  // 30: bindery.access.v1.ResourceService.ListHolders:output_type -> bindery.access.v1.ListHoldersResponse
-	9,  // 31: bindery.access.v1.ResourceService.MoveResource:output_type -> bindery.access.v1.MoveResourceResponse
-	11, // 32: bindery.access.v1.ResourceService.RemoveResource:output_type -> bindery.access.v1.RemoveResourceResponse
-	14, // 33: bindery.access.v1.ResourceService.ListRemovedResources:output_type -> bindery.access.v1.ListRemovedResourcesResponse
-	16, // 34: bindery.access.v1.ResourceService.GetResourcePath:output_type -> bindery.access.v1.GetResourcePathResponse
-	27, // [27:35] is the sub-list for method output_type
-	19, // [19:27] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	18, // 0: bindery.access.v1.RegisterResourceRequest.resource:type_name -> bindery.access.v1.Resource
+	18, // 1: bindery.access.v1.RegisterResourceRequest.parent:type_name -> bindery.access.v1.Resource
+	19, // 2: bindery.access.v1.RegisterResourceRequest.access_bindings:type_name -> bindery.access.v1.AccessBinding
+	20, // 3: bindery.access.v1.RegisterResourceRequest.members:type_name -> bindery.access.v1.Subject
+	18, // 4: bindery.access.v1.UpdateAutomaticBindingsRequest.resource:type_name -> bindery.access.v1.Resource
+	19, // 5: bindery.access.v1.UpdateAutomaticBindingsRequest.add:type_name -> bindery.access.v1.AccessBinding
+	19, // 6: bindery.access.v1.UpdateAutomaticBindingsRequest.remove:type_name -> bindery.access.v1.AccessBinding
+	20, // 7: bindery.access.v1.UpdateAutomaticBindingsRequest.giver:type_name -> bindery.access.v1.Subject
+	21, // 8: bindery.access.v1.UpdateOwnedBindingsRequest.update:type_name -> bindery.access.v1.UpdateAccessBindingsRequest
+	18, // 9: bindery.access.v1.CheckGiverRequest.resource:type_name -> bindery.access.v1.Resource
+	20, // 10: bindery.access.v1.CheckGiverRequest.giver:type_name -> bindery.access.v1.Subject
+	18, // 11: bindery.access.v1.ListHoldersRequest.resource:type_name -> bindery.access.v1.Resource
+	20, // 12: bindery.access.v1.ListHoldersResponse.subjects:type_name -> bindery.access.v1.Subject
+	18, // 13: bindery.access.v1.MoveResourceRequest.resource:type_name -> bindery.access.v1.Resource
+	18, // 14: bindery.access.v1.MoveResourceRequest.parent:type_name -> bindery.access.v1.Resource
+	18, // 15: bindery.access.v1.RemoveResourceRequest.resource:type_name -> bindery.access.v1.Resource
+	14, // 16: bindery.access.v1.ListRemovedResourcesRequest.after:type_name -> bindery.access.v1.RemovalPlace
+	14, // 17: bindery.access.v1.ListRemovedResourcesResponse.last:type_name -> bindery.access.v1.RemovalPlace
+	18, // 18: bindery.access.v1.GetResourcePathRequest.resource:type_name -> bindery.access.v1.Resource
+	18, // 19: bindery.access.v1.GetResourcePathResponse.path:type_name -> bindery.access.v1.Resource
+	0,  // 20: bindery.access.v1.ResourceService.RegisterResource:input_type -> bindery.access.v1.RegisterResourceRequest
+	2,  // 21: bindery.access.v1.ResourceService.UpdateAutomaticBindings:input_type -> bindery.access.v1.UpdateAutomaticBindingsRequest
+	22, // 22: bindery.access.v1.ResourceService.ListOwnedBindings:input_type -> bindery.access.v1.ListAccessBindingsRequest
+	4,  // 23: bindery.access.v1.ResourceService.UpdateOwnedBindings:input_type -> bindery.access.v1.UpdateOwnedBindingsRequest
+	5,  // 24: bindery.access.v1.ResourceService.CheckGiver:input_type -> bindery.access.v1.CheckGiverRequest
+	7,  // 25: bindery.access.v1.ResourceService.ListHolders:input_type -> bindery.access.v1.ListHoldersRequest
+	9,  // 26: bindery.access.v1.ResourceService.MoveResource:input_type -> bindery.access.v1.MoveResourceRequest
+	11, // 27: bindery.access.v1.ResourceService.RemoveResource:input_type -> bindery.access.v1.RemoveResourceRequest
+	13, // 28: bindery.access.v1.ResourceService.ListRemovedResources:input_type -> bindery.access.v1.ListRemovedResourcesRequest
+	16, // 29: bindery.access.v1.ResourceService.GetResourcePath:input_type -> bindery.access.v1.GetResourcePathRequest
+	1,  // 30: bindery.access.v1.ResourceService.RegisterResource:output_type -> bindery.access.v1.RegisterResourceResponse
+	3,  // 31: bindery.access.v1.ResourceService.UpdateAutomaticBindings:output_type -> bindery.access.v1.UpdateAutomaticBindingsResponse
+	23, // 32: bindery.access.v1.ResourceService.ListOwnedBindings:output_type -> bindery.access.v1.ListAccessBindingsResponse
+	24, // 33: bindery.access.v1.ResourceService.UpdateOwnedBindings:output_type -> yandex.cloud.operation.Operation
+	6,  // 34: bindery.access.v1.ResourceService.CheckGiver:output_type -> bindery.access.v1.CheckGiverResponse
+	8,  // 35: bindery.access.v1.ResourceService.ListHolders:output_type -> bindery.access.v1.ListHoldersResponse
+	10, // 36: bindery.access.v1.ResourceService.MoveResource:output_type -> bindery.access.v1.MoveResourceResponse
+	12, // 37: bindery.access.v1.ResourceService.RemoveResource:output_type -> bindery.access.v1.RemoveResourceResponse
+	15, // 38: bindery.access.v1.ResourceService.ListRemovedResources:output_type -> bindery.access.v1.ListRemovedResourcesResponse
+	17, // 39: bindery.access.v1.ResourceService.GetResourcePath:output_type -> bindery.access.v1.GetResourcePathResponse
+	30, // [30:40] is the sub-list for method output_type
+	20, // [20:30] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_bindery_access_v1_resource_service_proto_init() }
@@ -1105,13 +1181,14 @@ func file_bindery_access_v1_resource_service_proto_init() {
 		return
 	}
 	file_bindery_access_v1_access_binding_proto_init()
+	file_bindery_access_v1_access_binding_service_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_bindery_access_v1_resource_service_proto_rawDesc), len(file_bindery_access_v1_resource_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   17,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

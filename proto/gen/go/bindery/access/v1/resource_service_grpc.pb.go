@@ -8,6 +8,7 @@ package accessv1
 
 import (
 	context "context"
+	operation "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/operation"
 	grpc "google.golang.org/grpc"
 	codes "google.golang.org/grpc/codes"
 	status "google.golang.org/grpc/status"
@@ -21,6 +22,8 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	ResourceService_RegisterResource_FullMethodName        = "/bindery.access.v1.ResourceService/RegisterResource"
 	ResourceService_UpdateAutomaticBindings_FullMethodName = "/bindery.access.v1.ResourceService/UpdateAutomaticBindings"
+	ResourceService_ListOwnedBindings_FullMethodName       = "/bindery.access.v1.ResourceService/ListOwnedBindings"
+	ResourceService_UpdateOwnedBindings_FullMethodName     = "/bindery.access.v1.ResourceService/UpdateOwnedBindings"
 	ResourceService_CheckGiver_FullMethodName              = "/bindery.access.v1.ResourceService/CheckGiver"
 	ResourceService_ListHolders_FullMethodName             = "/bindery.access.v1.ResourceService/ListHolders"
 	ResourceService_MoveResource_FullMethodName            = "/bindery.access.v1.ResourceService/MoveResource"
@@ -48,6 +51,14 @@ type ResourceServiceClient interface {
 	// nobody gives by hand among them (AS-15, PT-16, PT-18). Fails: RESOURCE_NOT_FOUND,
 	// ROLE_NOT_FOUND, SUBJECT_NOT_FOUND.
 	UpdateAutomaticBindings(ctx context.Context, in *UpdateAutomaticBindingsRequest, opts ...grpc.CallOption) (*UpdateAutomaticBindingsResponse, error)
+	// Lists the bindings of a resource, as ListAccessBindings does, for a unit whose own
+	// door has let the caller in by another permission than the common one.
+	ListOwnedBindings(ctx context.Context, in *ListAccessBindingsRequest, opts ...grpc.CallOption) (*ListAccessBindingsResponse, error)
+	// Adds and removes bindings of a resource with the rights of the user whose token comes
+	// along, as UpdateAccessBindings does, but by another permission than the common one
+	// (PT-22). The rules on what may be given to whom are the same. Fails as
+	// UpdateAccessBindings does.
+	UpdateOwnedBindings(ctx context.Context, in *UpdateOwnedBindingsRequest, opts ...grpc.CallOption) (*operation.Operation, error)
 	// Answers when somebody may give roles on a resource to a user who is not known yet, by
 	// the rules that would judge it now (AS). It promises nothing: the giver is asked for
 	// again when the roles are given (UpdateAutomaticBindings). Fails: RESOURCE_NOT_FOUND,
@@ -91,6 +102,26 @@ func (c *resourceServiceClient) UpdateAutomaticBindings(ctx context.Context, in 
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(UpdateAutomaticBindingsResponse)
 	err := c.cc.Invoke(ctx, ResourceService_UpdateAutomaticBindings_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *resourceServiceClient) ListOwnedBindings(ctx context.Context, in *ListAccessBindingsRequest, opts ...grpc.CallOption) (*ListAccessBindingsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListAccessBindingsResponse)
+	err := c.cc.Invoke(ctx, ResourceService_ListOwnedBindings_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *resourceServiceClient) UpdateOwnedBindings(ctx context.Context, in *UpdateOwnedBindingsRequest, opts ...grpc.CallOption) (*operation.Operation, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(operation.Operation)
+	err := c.cc.Invoke(ctx, ResourceService_UpdateOwnedBindings_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -176,6 +207,14 @@ type ResourceServiceServer interface {
 	// nobody gives by hand among them (AS-15, PT-16, PT-18). Fails: RESOURCE_NOT_FOUND,
 	// ROLE_NOT_FOUND, SUBJECT_NOT_FOUND.
 	UpdateAutomaticBindings(context.Context, *UpdateAutomaticBindingsRequest) (*UpdateAutomaticBindingsResponse, error)
+	// Lists the bindings of a resource, as ListAccessBindings does, for a unit whose own
+	// door has let the caller in by another permission than the common one.
+	ListOwnedBindings(context.Context, *ListAccessBindingsRequest) (*ListAccessBindingsResponse, error)
+	// Adds and removes bindings of a resource with the rights of the user whose token comes
+	// along, as UpdateAccessBindings does, but by another permission than the common one
+	// (PT-22). The rules on what may be given to whom are the same. Fails as
+	// UpdateAccessBindings does.
+	UpdateOwnedBindings(context.Context, *UpdateOwnedBindingsRequest) (*operation.Operation, error)
 	// Answers when somebody may give roles on a resource to a user who is not known yet, by
 	// the rules that would judge it now (AS). It promises nothing: the giver is asked for
 	// again when the roles are given (UpdateAutomaticBindings). Fails: RESOURCE_NOT_FOUND,
@@ -210,6 +249,12 @@ func (UnimplementedResourceServiceServer) RegisterResource(context.Context, *Reg
 }
 func (UnimplementedResourceServiceServer) UpdateAutomaticBindings(context.Context, *UpdateAutomaticBindingsRequest) (*UpdateAutomaticBindingsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method UpdateAutomaticBindings not implemented")
+}
+func (UnimplementedResourceServiceServer) ListOwnedBindings(context.Context, *ListAccessBindingsRequest) (*ListAccessBindingsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListOwnedBindings not implemented")
+}
+func (UnimplementedResourceServiceServer) UpdateOwnedBindings(context.Context, *UpdateOwnedBindingsRequest) (*operation.Operation, error) {
+	return nil, status.Error(codes.Unimplemented, "method UpdateOwnedBindings not implemented")
 }
 func (UnimplementedResourceServiceServer) CheckGiver(context.Context, *CheckGiverRequest) (*CheckGiverResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CheckGiver not implemented")
@@ -282,6 +327,42 @@ func _ResourceService_UpdateAutomaticBindings_Handler(srv interface{}, ctx conte
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(ResourceServiceServer).UpdateAutomaticBindings(ctx, req.(*UpdateAutomaticBindingsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ResourceService_ListOwnedBindings_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListAccessBindingsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ResourceServiceServer).ListOwnedBindings(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ResourceService_ListOwnedBindings_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ResourceServiceServer).ListOwnedBindings(ctx, req.(*ListAccessBindingsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ResourceService_UpdateOwnedBindings_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UpdateOwnedBindingsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ResourceServiceServer).UpdateOwnedBindings(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ResourceService_UpdateOwnedBindings_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ResourceServiceServer).UpdateOwnedBindings(ctx, req.(*UpdateOwnedBindingsRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -408,6 +489,14 @@ var ResourceService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "UpdateAutomaticBindings",
 			Handler:    _ResourceService_UpdateAutomaticBindings_Handler,
+		},
+		{
+			MethodName: "ListOwnedBindings",
+			Handler:    _ResourceService_ListOwnedBindings_Handler,
+		},
+		{
+			MethodName: "UpdateOwnedBindings",
+			Handler:    _ResourceService_UpdateOwnedBindings_Handler,
 		},
 		{
 			MethodName: "CheckGiver",

@@ -1,0 +1,39 @@
+package accessbindings
+
+import (
+	"context"
+
+	"github.com/bindery-iam/bindery/pkg/apierr"
+
+	accessv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/access/v1"
+	operationpb "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/operation"
+)
+
+// ListOwnedBindings lists the bindings of a resource for the unit that owns it. Fails:
+// TYPE_NOT_OWNED.
+func (s *Resources) ListOwnedBindings(ctx context.Context, req *accessv1.ListAccessBindingsRequest) (*accessv1.ListAccessBindingsResponse, error) {
+	if err := owned(ctx, req.GetResource().GetType()); err != nil {
+		return nil, err
+	}
+	return s.bindings.ListAccessBindings(ctx, req)
+}
+
+// UpdateOwnedBindings changes the bindings of a resource for the user who asks the unit
+// that owns it, by a permission that the unit names (PT-22). Fails: TYPE_NOT_OWNED, and as
+// UpdateAccessBindings does.
+func (s *Resources) UpdateOwnedBindings(ctx context.Context, req *accessv1.UpdateOwnedBindingsRequest) (*operationpb.Operation, error) {
+	update, permission := req.GetUpdate(), req.GetPermission()
+	if err := owned(ctx, update.GetResource().GetType()); err != nil {
+		return nil, err
+	}
+	if _, listed := s.catalog.Permission(permission); !listed {
+		return nil, apierr.InvalidField("permission", "there is no permission %q", permission)
+	}
+	in, err := s.bindings.updateIntent(ctx, update, "")
+	if err != nil {
+		return nil, err
+	}
+	in.permission = permission
+	in.record.Authorization.Permissions[0].Permission = permission
+	return s.bindings.submit(ctx, in)
+}
