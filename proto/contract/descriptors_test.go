@@ -22,6 +22,7 @@ import (
 
 	_ "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/access"
 	"github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/api"
+	_ "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/billing/usage_records/v1"
 	_ "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/billing/v1"
 	_ "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/endpoint"
 	_ "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/iam"

@@ -10,9 +10,11 @@
 // RPCs: yandex.cloud.billing.v1 BillingAccountService (public_accounts.go, links.go) and
 // CustomerService (subaccounts.go, customer_states.go); bindery.partner.v1
 // BillingAccountService (accounts.go, create.go, delete.go), PartnerService (users.go),
-// SubaccountService (subaccounts.go, customer_states.go, invitations.go), and
+// SubaccountService (subaccounts.go, customer_states.go, invitations.go),
+// SubaccountAccessService (subaccount_access.go), and
 // OperatorService on the operator socket (operators.go). Of money: UsageIngestService
-// (usage_ingest.go), UsageService (usage_report.go, usage_csv.go), RewardService
+// (usage_ingest.go), UsageService (usage_report.go, usage_csv.go), the platform's
+// ConsumptionCoreService (usage_records.go, usage_utc.go), RewardService
 // (rewards.go), ReferralService (referrals.go), MoneyOperatorService on the operator socket;
 // yandex.cloud.billing.v1 ServiceService, SkuService (catalog.go), BudgetService
 // (budgets.go).

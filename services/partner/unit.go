@@ -30,6 +30,7 @@ import (
 	partnerv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/partner/v1"
 	quotav1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/quota/v1"
 	brmv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/resourcemanager/v1"
+	recordsv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/billing/usage_records/v1"
 	billingv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/billing/v1"
 	accessservicev2 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/priv/accessservice/v2"
 )
@@ -167,6 +168,7 @@ func (s *Service) registerServices(r grpc.ServiceRegistrar) {
 	partnerv1.RegisterSubaccountAccessServiceServer(r, &subaccountAccess{Service: s})
 	billingv1.RegisterCustomerServiceServer(r, &publicCustomers{Service: s})
 	partnerv1.RegisterUsageServiceServer(r, &usage{Service: s})
+	recordsv1.RegisterConsumptionCoreServiceServer(r, &consumption{Service: s})
 	partnerv1.RegisterUsageIngestServiceServer(r, &ingest{Service: s})
 	partnerv1.RegisterRewardServiceServer(r, &rewards{Service: s})
 	partnerv1.RegisterReferralServiceServer(r, &referralService{Service: s})

@@ -20,6 +20,12 @@ func dayOf(t time.Time) Day {
 	return date(y, m, d)
 }
 
+// utcDayOf is the day of a moment at UTC (PT-44).
+func utcDayOf(t time.Time) Day {
+	y, m, d := t.UTC().Date()
+	return date(y, m, d)
+}
+
 // date is a day of the calendar. Months and days beyond their range count on.
 func date(y int, m time.Month, d int) Day {
 	return Day(time.Date(y, m, d, 0, 0, 0, 0, time.UTC).Unix() / secondsPerDay)

@@ -15,8 +15,8 @@ import (
 )
 
 // US-1: a record of usage is counted once, by its id; the same id with other contents is
-// refused, and so is everything that came with it. US-2: sums by day and by month are
-// kept in the transaction that takes the records.
+// refused, and so is everything that came with it. US-2: sums by day and by month,
+// and of the part of a day that is of another at UTC, are kept in the transaction that takes the records.
 
 // ingest is our UsageIngestService, for whoever measures.
 type ingest struct {
@@ -239,9 +239,9 @@ type usageSum struct {
 	Amounts
 }
 
-// sumUp adds the new records to the sums by day and by month, and returns the first day.
+// sumUp adds the new records to the sums by day, by month and of nights, and returns the first day.
 func (t *taking) sumUp(b *sqldb.Batch) (since Day) {
-	days, months := make(usageSums), make(usageSums)
+	days, months, nights := make(usageSums), make(usageSums), make(usageSums)
 	since = dayOf(t.s.now())
 	for _, i := range t.fresh {
 		u, k := t.uses[i], t.keyOf[i]
@@ -254,8 +254,11 @@ func (t *taking) sumUp(b *sqldb.Batch) (since Day) {
 		month := day.month()
 		days.add(usageCell{k, day, month}, u.Amounts)
 		months.add(usageCell{k, month, month}, u.Amounts)
+		if utcDayOf(u.UsedAt) != day {
+			nights.add(usageCell{k, day, month}, u.Amounts)
+		}
 	}
-	t.s.store.addSums(b, days, months)
+	t.s.store.addSums(b, days, months, nights)
 	return since
 }
 

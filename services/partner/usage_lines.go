@@ -72,11 +72,8 @@ var axes = map[partnerv1.UsageReport_Axis]struct{ column, name, external, join s
 // query is the statement that sums a report up: of the sums by month where its days are
 // whole months, which are thirty times fewer, else of those by day.
 func (r Report) query(after page.Position, limit int) (string, []any) {
-	var args []any
-	arg := func(value any) string {
-		args = append(args, value)
-		return "$" + strconv.Itoa(len(args))
-	}
+	args := new(arguments)
+	arg := args.add
 	axis := axes[r.Axis]
 	from := `partner_usage_keys k JOIN ` + r.table() + ` u ON u.key = k.key`
 	if r.Axis == partnerv1.UsageReport_LABEL {
@@ -97,7 +94,16 @@ func (r Report) query(after page.Position, limit int) (string, []any) {
 		inner += ` LIMIT ` + arg(limit)
 	}
 	return `SELECT r.id, r.day, ` + axis.name + `, ` + axis.external + `, ` + strings.Join(names, ", ") +
-		` FROM (` + inner + `) r ` + axis.join + ` ORDER BY r.id, r.day`, args
+		` FROM (` + inner + `) r ` + axis.join + ` ORDER BY r.id, r.day`, *args
+}
+
+// arguments are those of a statement.
+type arguments []any
+
+// add adds one, and returns the mark that stands for it.
+func (a *arguments) add(value any) string {
+	*a = append(*a, value)
+	return "$" + strconv.Itoa(len(*a))
 }
 
 // table is where the sums are.
@@ -125,45 +131,59 @@ func (r Report) period() string {
 
 // where are the conditions of the sums.
 func (r Report) where(arg func(any) string) []string {
+	all := r.which(arg)
+	if r.table() == "partner_usage_months" {
+		return append(all, `u.month BETWEEN `+arg(int64(r.From))+` AND `+arg(int64(r.To)))
+	}
+	return append(all, `u.day BETWEEN `+arg(int64(r.From))+` AND `+arg(int64(r.To)))
+}
+
+// which are the conditions of what is summed up, whenever it was used.
+func (r Report) which(arg func(any) string) []string {
 	var all []string
 	if r.Account.PartnerID == "" {
 		all = append(all, `k.root_id = `+arg(r.Account.ID))
 	} else {
 		all = append(all, `k.root_id = `+arg(r.Account.PartnerID), `k.account_id = `+arg(r.Account.ID))
 	}
-	if r.table() == "partner_usage_months" {
-		all = append(all, `u.month BETWEEN `+arg(int64(r.From))+` AND `+arg(int64(r.To)))
-	} else {
-		all = append(all, `u.day BETWEEN `+arg(int64(r.From))+` AND `+arg(int64(r.To)))
-	}
-	in := func(column string, values []string) string {
-		marks := make([]string, len(values))
-		for i, v := range values {
-			marks[i] = arg(v)
-		}
-		return column + ` IN (` + strings.Join(marks, ", ") + `)`
-	}
 	for _, f := range []struct {
 		column string
 		values []string
 	}{{"k.account_id", r.Accounts}, {"k.cloud_id", r.Clouds}, {"k.folder_id", r.Folders}, {"k.service_id", r.Services}, {"k.sku_id", r.SKUs}} {
 		if len(f.values) > 0 {
-			all = append(all, in(f.column, f.values))
+			all = append(all, in(arg, f.column, f.values))
 		}
 	}
 	var places []string
 	for _, p := range r.Places {
 		one := `k.cloud_id = ` + arg(p.cloud)
 		if len(p.folders) > 0 {
-			one += ` AND ` + in("k.folder_id", p.folders)
+			one += ` AND ` + in(arg, "k.folder_id", p.folders)
 		}
 		places = append(places, one)
 	}
 	if len(places) > 0 {
 		all = append(all, `(`+strings.Join(places, " OR ")+`)`)
 	}
+	var labels []string
 	for _, l := range r.Labels {
-		all = append(all, `EXISTS (SELECT 1 FROM partner_usage_labels f WHERE f.labels_id = k.labels_id AND f.name = `+arg(l.key)+` AND `+in("f.value", l.values)+`)`)
+		one := `EXISTS (SELECT 1 FROM partner_usage_labels f WHERE f.labels_id = k.labels_id AND f.name = ` + arg(l.key)
+		if len(l.values) > 0 {
+			one += ` AND ` + in(arg, "f.value", l.values)
+		}
+		labels = append(labels, one+`)`)
 	}
-	return all
+	if r.AnyLabel && len(labels) > 0 {
+		labels = []string{`(` + strings.Join(labels, " OR ") + `)`}
+	}
+	return append(all, labels...)
+}
+
+// in is the condition that a column has one of some values.
+func in(arg func(any) string, column string, values []string) string {
+	marks := make([]string, len(values))
+	for i, v := range values {
+		marks[i] = arg(v)
+	}
+	return column + ` IN (` + strings.Join(marks, ", ") + `)`
 }

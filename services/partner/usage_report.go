@@ -41,11 +41,12 @@ type Report struct {
 	Services  []string
 	SKUs      []string
 	Labels    []labelFilter
+	AnyLabel  bool // one of Labels is enough
 	Places    []place
 	discounts bool // whether they are shown
 }
 
-// labelFilter lets pass what has one of some values of a label.
+// labelFilter lets pass what has one of some values of a label; without values, what has it.
 type labelFilter struct {
 	key    string
 	values []string

@@ -116,8 +116,8 @@ var sumColumns = func() []string {
 	return all
 }()
 
-// addSums adds to the sums by day and by month.
-func (s *Store) addSums(b *sqldb.Batch, days, months usageSums) {
+// addSums adds to the sums by day, by month and of nights.
+func (s *Store) addSums(b *sqldb.Batch, days, months, nights usageSums) {
 	addTo := func(table string, sums usageSums, by ...string) {
 		rows := &sqldb.Rows{Columns: []sqldb.Type{sqldb.Blobs}}
 		for range len(by) + len(sumColumns) {
@@ -139,6 +139,9 @@ func (s *Store) addSums(b *sqldb.Batch, days, months usageSums) {
 	}
 	addTo("partner_usage_days", days, "day", "month")
 	addTo("partner_usage_months", months, "month")
+	if len(nights) > 0 {
+		addTo("partner_usage_nights", nights, "day")
+	}
 }
 
 // columns are the values of sumColumns.

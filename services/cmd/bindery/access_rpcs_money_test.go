@@ -5,6 +5,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	partnerv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/partner/v1"
+	recordsv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/billing/usage_records/v1"
 	billingv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/billing/v1"
 )
 
@@ -79,6 +80,19 @@ const (
 	moneyOperator   = "bindery.partner.v1.MoneyOperatorService/"
 	budgetService   = "yandex.cloud.billing.v1.BudgetService/"
 )
+
+// consumptionRPCs are the platform's reports of usage, which have one request and one guard.
+func consumptionRPCs() (all []rpc) {
+	for _, by := range []string{"BillingAccount", "Cloud", "Folder", "Service", "SKU", "Resource", "LabelKey", "ServiceInstance"} {
+		all = append(all, rpc{
+			method: "yandex.cloud.billing.usage_records.v1.ConsumptionCoreService/Get" + by + "UsageReport", on: billing, guard: needs("billing.usage.get"),
+			request: func(n *node) proto.Message {
+				return &recordsv1.UsageReportRequest{BillingAccountId: n.id, StartDate: timestamppb.Now(), EndDate: timestamppb.Now()}
+			},
+		})
+	}
+	return all
+}
 
 var moneyRPCs = []rpc{
 	{

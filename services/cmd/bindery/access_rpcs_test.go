@@ -98,7 +98,7 @@ func allRPCs() []rpc {
 		invitationRPCs, memberRPCs, detailRPCs, userRPCs, keyRPCs, sessionRPCs, secretKeyRPCs,
 		groupRPCs, externalGroupRPCs, analysisRPCs, questionRPCs, grantPolicyRPCs,
 		marketRPCs, marketDeskRPCs, grantRPCs, roleRequestRPCs, ticketRPCs,
-		billingRPCs, partnerRPCs, subaccountRPCs, moneyRPCs, customerRPCs, ownBindingRPCs(billing, "billing.accounts"),
+		billingRPCs, partnerRPCs, subaccountRPCs, moneyRPCs, consumptionRPCs(), customerRPCs, ownBindingRPCs(billing, "billing.accounts"),
 		publicBindingRPCs("yandex.cloud.billing.v1.BillingAccountService", billing, "billing.accounts"),
 		ownBindingRPCs(group, "organization-manager.groups"),
 		operatorRPCs) // the last of them rotates the signing key, which others would notice
