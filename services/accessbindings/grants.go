@@ -55,7 +55,7 @@ func (s *Grants) EndGrant(ctx context.Context, req *accessv1.EndGrantRequest) (*
 // TYPE_NOT_OWNED, RESOURCE_NOT_FOUND.
 func (s *Grants) ListPermissionHolders(ctx context.Context, req *accessv1.ListPermissionHoldersRequest) (*accessv1.ListPermissionHoldersResponse, error) {
 	on := refOf(req.GetResource())
-	if err := owned(ctx, on.Type); err != nil {
+	if err := mayGrant(ctx, on.Type); err != nil {
 		return nil, err
 	}
 	if err := checkText("resource", on.Type, on.ID); err != nil {
@@ -73,6 +73,42 @@ func (s *Grants) ListPermissionHolders(ctx context.Context, req *accessv1.ListPe
 		users, err := st.holdersOf(ctx, q, on, roles, nowMicros(s.committer.now))
 		for _, who := range users {
 			resp.Holders = append(resp.Holders, who.proto())
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return resp, nil
+}
+
+// ListGrants lists the grants in force on a resource itself. Fails: TYPE_NOT_OWNED,
+// RESOURCE_NOT_FOUND.
+func (s *Grants) ListGrants(ctx context.Context, req *accessv1.ListGrantsRequest) (*accessv1.ListGrantsResponse, error) {
+	on := refOf(req.GetResource())
+	if err := mayGrant(ctx, on.Type); err != nil {
+		return nil, err
+	}
+	if err := checkText("resource", on.Type, on.ID); err != nil {
+		return nil, err
+	}
+	now, resp := nowMicros(s.committer.now), new(accessv1.ListGrantsResponse)
+	err := s.committer.read(ctx, func(ctx context.Context, st *store, q sqldb.Querier) error {
+		resp.GrantIds = nil
+		path, err := st.path(ctx, q, on)
+		if err == nil && len(path) == 0 {
+			err = notFound(on)
+		}
+		if err != nil {
+			return err
+		}
+		bindings, err := st.bindingsOn(ctx, q, on, nil)
+		for _, b := range bindings {
+			for _, source := range b.Sources {
+				if source.Kind == accessv1.Source_GRANT && source.current(now) {
+					resp.GrantIds = append(resp.GrantIds, source.ID)
+				}
+			}
 		}
 		return err
 	})

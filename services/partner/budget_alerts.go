@@ -11,6 +11,7 @@ import (
 
 	"github.com/bindery-iam/bindery/pkg/apierr"
 	"github.com/bindery-iam/bindery/pkg/audit"
+	"github.com/bindery-iam/bindery/pkg/authz"
 	"github.com/bindery-iam/bindery/pkg/decimal"
 	"github.com/bindery-iam/bindery/pkg/jobs"
 	"github.com/bindery-iam/bindery/pkg/page"
@@ -178,19 +179,31 @@ func (s *Service) whoMaySee(ctx context.Context, a Account, ids []string) (email
 		if user.GetEmail() == "" || user.GetState() != identityv1.SubjectEntry_ACTIVE {
 			continue
 		}
-		_, err := s.checks.Authorize(server.AsUnit(ctx), &accessservicev2.AuthorizeRequest{
-			Identity: &accessservicev2.AuthorizeRequest_Subject{Subject: &accessservicev2.Subject{
-				Type: &accessservicev2.Subject_UserAccount_{UserAccount: &accessservicev2.Subject_UserAccount{Id: userID}},
-			}},
-			Permission: permBudgets, ResourcePath: []*accessservicev2.Resource{{Type: typeAccount, Id: a.ID}},
-		})
-		switch apierr.CodeOf(apierr.FromRPC(err)) {
-		case codes.OK:
+		may, err := s.userMay(ctx, userID, permBudgets, a.resource())
+		if err != nil {
+			return nil, fmt.Errorf("ask who may see a budget: %w", err)
+		}
+		if may {
 			emails = append(emails, user.GetEmail())
-		case codes.PermissionDenied, codes.Unauthenticated, codes.NotFound:
-		default:
-			return nil, fmt.Errorf("ask who may see a budget: %w", apierr.FromRPC(err))
 		}
 	}
 	return emails, nil
+}
+
+// userMay asks whether a user holds a permission.
+func (s *Service) userMay(ctx context.Context, userID, permission string, on authz.Resource) (bool, error) {
+	_, err := s.checks.Authorize(server.AsUnit(ctx), &accessservicev2.AuthorizeRequest{
+		Identity: &accessservicev2.AuthorizeRequest_Subject{Subject: &accessservicev2.Subject{
+			Type: &accessservicev2.Subject_UserAccount_{UserAccount: &accessservicev2.Subject_UserAccount{Id: userID}},
+		}},
+		Permission: permission, ResourcePath: []*accessservicev2.Resource{{Type: on.Type, Id: on.ID}},
+	})
+	switch err := apierr.FromRPC(err); apierr.CodeOf(err) {
+	case codes.OK:
+		return true, nil
+	case codes.PermissionDenied, codes.Unauthenticated, codes.NotFound:
+		return false, nil
+	default:
+		return false, err
+	}
 }

@@ -113,6 +113,9 @@ func (s *customerAccesses) RequestCustomerAccess(ctx context.Context, req *partn
 	case !s.catalog.Assignable(role.ID, typeOrganization) || role.AssignPermission != "" || role.LastHolderProtected:
 		return nil, apierr.InvalidField("role_id", "the role %s is not given to a partner on an organization", role.ID)
 	}
+	if err := s.endTakenOf(ctx, req.GetSubaccountId(), p); err != nil {
+		return nil, err
+	}
 	body, err := json.Marshal(entry{Subaccount: req.GetSubaccountId(), Role: role.ID})
 	if err != nil {
 		return nil, fmt.Errorf("encode access: %w", err)
@@ -133,6 +136,9 @@ func (s *customerAccesses) RequestCustomerAccess(ctx context.Context, req *partn
 			return op, err
 		}
 		if op, err = s.accessOperation(ctx, tx, r, "Request customer access", accessMessage(r)); err != nil {
+			return op, err
+		}
+		if _, err := s.jobs.Enqueue(ctx, tx, jobs.Job{Kind: jobAccessMail, Payload: accessMail{r.ID}, NotBefore: atOnce}); err != nil {
 			return op, err
 		}
 		return op, s.recordAccess(ctx, tx, r, eventAccessRequest, op.ID, permAskAccess)
@@ -276,22 +282,14 @@ func (s *Service) accesses(ctx context.Context, organization string, req access.
 		return nil, "", err
 	}
 	fit, next, err := onPage(s, rows, size, request.Request.Position, func(r request.Request) int { return proto.Size(accessMessage(r)) }, scope...)
+	if err != nil {
+		return nil, "", err
+	}
 	all := make([]*partnerv1.CustomerAccess, len(fit))
 	for i, r := range fit {
 		all[i] = accessMessage(r.At(s.now()))
 	}
-	return all, next, err
-}
-
-// sweepEvery is how often accesses whose time is over are noted as such. Nobody is let in
-// from their end on, noted or not.
-const sweepEvery = time.Minute
-
-// sweep notes which accesses are over.
-func (s *Service) sweep(ctx context.Context) error {
-	return s.requests.Sweep(ctx, func(ctx context.Context, tx *sql.Tx, r request.Request) error {
-		return s.recordAccess(ctx, tx, r, accessEvents[request.Expire], "", "")
-	})
+	return all, next, s.showTaken(ctx, organization, all)
 }
 
 // letIn is what decisions on accesses mean: a role on the organization by a grant with the

@@ -2,6 +2,7 @@ package partner
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -105,6 +106,62 @@ func TestSC21_EnteringACustomersOrganization(t *testing.T) {
 		}
 		must(v.door.RevokeCustomerAccess(w.as(v.boss), &partnerv1.RevokeCustomerAccessRequest{AccessId: a.GetId()}))(t) // again
 		wantRefusal(t, "let in again", v.approve(v.boss, a.GetId()), codes.FailedPrecondition, "REQUEST_STATE")
+	})
+}
+
+// noticed reads the addresses whom notices of an event go to.
+func (w *world) noticed(event string) (addresses []string) {
+	w.t.Helper()
+	rows, err := w.db.QueryContext(w.t.Context(), `SELECT d.target FROM notifications_deliveries d JOIN notifications_notices n ON n.id = d.notice_id WHERE n.event = $1 ORDER BY d.target`, event)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var address string
+		if err := rows.Scan(&address); err != nil {
+			w.t.Fatal(err)
+		}
+		addresses = append(addresses, address)
+	}
+	if err := rows.Err(); err != nil {
+		w.t.Fatal(err)
+	}
+	return addresses
+}
+
+// The customer is told of who asks, and nobody of the partner is; what it takes away by
+// hand is over, and reads so at once.
+func TestSC21_TheCustomerIsToldAndTakesAwayByHand(t *testing.T) {
+	forEach(t, func(t *testing.T, w *world) {
+		v := newVisit(w)
+		a := must(v.ask(v.eve, "viewer", time.Hour))(t)
+		w.eventually("the customer is told", func() bool { return len(w.noticed("customer_access.requested")) > 0 })
+		if to := w.noticed("customer_access.requested"); !slices.Equal(to, []string{v.boss.email}) {
+			t.Errorf("told: %q, want the customer alone", to)
+		}
+		if err := v.approve(v.boss, a.GetId()); err != nil {
+			t.Fatal(err)
+		}
+		must(w.bindings.UpdateAccessBindings(w.as(v.boss), &accessv1.UpdateAccessBindingsRequest{
+			Resource: &accessv1.Resource{Type: typeOrganization, Id: v.org},
+			AccessBindingDeltas: []*accessv1.AccessBindingDelta{{
+				Action: accesspb.AccessBindingAction_REMOVE, AccessBinding: &accessv1.AccessBinding{RoleId: "viewer", Subject: v.eve.subject()},
+			}},
+		}))(t)
+		if v.inside(v.eve) {
+			t.Error("inside without the binding")
+		}
+		state := func() partnerv1.CustomerAccess_State {
+			return must(v.door.ListOrganizationAccesses(w.as(v.boss), &partnerv1.ListOrganizationAccessesRequest{OrganizationId: v.org}))(t).GetAccesses()[0].GetState()
+		}
+		if got := state(); got != partnerv1.CustomerAccess_REVOKED {
+			t.Errorf("the access reads %v", got)
+		}
+		must(v.ask(v.eve, "viewer", time.Hour))(t) // and may be asked for again
+		if !slices.ContainsFunc(w.events(), func(e string) bool { return strings.Contains(e, "CustomerAccessRevoke") }) {
+			t.Error("that it is over is not recorded")
+		}
 	})
 }
 

@@ -129,6 +129,9 @@ func (s *Service) redeem(ctx context.Context, p authn.Principal, accountID, addr
 func (s *Service) give(ctx context.Context, userID string, a Account, r PendingRole) (bool, error) {
 	req := &accessv1.UpdateAutomaticBindingsRequest{Resource: treeResource(a.resource()), Add: addBinding(nil, r.RoleID, userID)}
 	if r.GivenBy != "" { // else it is the platform
+		if r.RoleID != roleMember {
+			req.Add = addBinding(req.GetAdd(), roleMember, userID) // AS-20: whichever of the roles comes first
+		}
 		resp, err := s.directory.BatchGetSubjects(server.AsUnit(ctx), &identityv1.BatchGetSubjectsRequest{Ids: []string{r.GivenBy}})
 		if err != nil {
 			return false, fmt.Errorf("look up who gave a role: %w", apierr.FromRPC(err))

@@ -141,6 +141,7 @@ func (c Config) build(ctx context.Context, base server.Base) (*server.Parts, err
 	jobs.Register(s.jobs, jobBudgets, s.lookAtBudgets)
 	jobs.Register(s.jobs, jobBudgetMail, s.sendBudgetMail)
 	jobs.Register(s.jobs, jobBindOrganization, s.bindOrganization)
+	jobs.Register(s.jobs, jobAccessMail, s.sendAccessMail)
 	if err := base.Metrics.Register(s.jobs); err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}

@@ -147,6 +147,10 @@ var grantRPCs = []rpc{
 		},
 	},
 	{
+		method: "bindery.access.v1.GrantService/ListGrants", on: product, guard: byMarketplace,
+		request: func(n *node) proto.Message { return &accessv1.ListGrantsRequest{Resource: n.resource()} },
+	},
+	{
 		method: "bindery.access.v1.GrantService/ListPermissionHolders", on: product, guard: byMarketplace,
 		request: func(n *node) proto.Message {
 			return &accessv1.ListPermissionHoldersRequest{Resource: n.resource(), Permission: "marketplace.products.get"}

@@ -344,6 +344,98 @@ func (x *ListPermissionHoldersResponse) GetHolders() []*Subject {
 	return nil
 }
 
+// Request of ListGrants.
+type ListGrantsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The resource.
+	Resource      *Resource `protobuf:"bytes,1,opt,name=resource,proto3" json:"resource,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListGrantsRequest) Reset() {
+	*x = ListGrantsRequest{}
+	mi := &file_bindery_access_v1_grant_service_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListGrantsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListGrantsRequest) ProtoMessage() {}
+
+func (x *ListGrantsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_bindery_access_v1_grant_service_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListGrantsRequest.ProtoReflect.Descriptor instead.
+func (*ListGrantsRequest) Descriptor() ([]byte, []int) {
+	return file_bindery_access_v1_grant_service_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ListGrantsRequest) GetResource() *Resource {
+	if x != nil {
+		return x.Resource
+	}
+	return nil
+}
+
+// Answer of ListGrants.
+type ListGrantsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Ids of the grants, in no order.
+	GrantIds      []string `protobuf:"bytes,1,rep,name=grant_ids,json=grantIds,proto3" json:"grant_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListGrantsResponse) Reset() {
+	*x = ListGrantsResponse{}
+	mi := &file_bindery_access_v1_grant_service_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListGrantsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListGrantsResponse) ProtoMessage() {}
+
+func (x *ListGrantsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_bindery_access_v1_grant_service_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListGrantsResponse.ProtoReflect.Descriptor instead.
+func (*ListGrantsResponse) Descriptor() ([]byte, []int) {
+	return file_bindery_access_v1_grant_service_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ListGrantsResponse) GetGrantIds() []string {
+	if x != nil {
+		return x.GrantIds
+	}
+	return nil
+}
+
 var File_bindery_access_v1_grant_service_proto protoreflect.FileDescriptor
 
 const file_bindery_access_v1_grant_service_proto_rawDesc = "" +
@@ -370,11 +462,18 @@ const file_bindery_access_v1_grant_service_proto_rawDesc = "" +
 	"\xbaH\a\xc8\x01\x01r\x02\x18dR\n" +
 	"permission\"U\n" +
 	"\x1dListPermissionHoldersResponse\x124\n" +
-	"\aholders\x18\x01 \x03(\v2\x1a.bindery.access.v1.SubjectR\aholders2\xd6\x02\n" +
+	"\aholders\x18\x01 \x03(\v2\x1a.bindery.access.v1.SubjectR\aholders\"T\n" +
+	"\x11ListGrantsRequest\x12?\n" +
+	"\bresource\x18\x01 \x01(\v2\x1b.bindery.access.v1.ResourceB\x06\xbaH\x03\xc8\x01\x01R\bresource\"1\n" +
+	"\x12ListGrantsResponse\x12\x1b\n" +
+	"\tgrant_ids\x18\x01 \x03(\tR\bgrantIds2\xbc\x03\n" +
 	"\fGrantService\x12^\n" +
 	"\bPutGrant\x12\".bindery.access.v1.PutGrantRequest\x1a#.bindery.access.v1.PutGrantResponse\"\t\xca\xd6*\x05\x1a\x03\n" +
 	"\x01*\x12^\n" +
 	"\bEndGrant\x12\".bindery.access.v1.EndGrantRequest\x1a#.bindery.access.v1.EndGrantResponse\"\t\xca\xd6*\x05\x1a\x03\n" +
+	"\x01*\x12d\n" +
+	"\n" +
+	"ListGrants\x12$.bindery.access.v1.ListGrantsRequest\x1a%.bindery.access.v1.ListGrantsResponse\"\t\xca\xd6*\x05\x1a\x03\n" +
 	"\x01*\x12\x85\x01\n" +
 	"\x15ListPermissionHolders\x12/.bindery.access.v1.ListPermissionHoldersRequest\x1a0.bindery.access.v1.ListPermissionHoldersResponse\"\t\xca\xd6*\x05\x1a\x03\n" +
 	"\x01*BHZFgithub.com/bindery-iam/bindery/proto/gen/go/bindery/access/v1;accessv1b\x06proto3"
@@ -391,7 +490,7 @@ func file_bindery_access_v1_grant_service_proto_rawDescGZIP() []byte {
 	return file_bindery_access_v1_grant_service_proto_rawDescData
 }
 
-var file_bindery_access_v1_grant_service_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_bindery_access_v1_grant_service_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_bindery_access_v1_grant_service_proto_goTypes = []any{
 	(*PutGrantRequest)(nil),               // 0: bindery.access.v1.PutGrantRequest
 	(*PutGrantResponse)(nil),              // 1: bindery.access.v1.PutGrantResponse
@@ -399,28 +498,33 @@ var file_bindery_access_v1_grant_service_proto_goTypes = []any{
 	(*EndGrantResponse)(nil),              // 3: bindery.access.v1.EndGrantResponse
 	(*ListPermissionHoldersRequest)(nil),  // 4: bindery.access.v1.ListPermissionHoldersRequest
 	(*ListPermissionHoldersResponse)(nil), // 5: bindery.access.v1.ListPermissionHoldersResponse
-	(*Resource)(nil),                      // 6: bindery.access.v1.Resource
-	(*AccessBinding)(nil),                 // 7: bindery.access.v1.AccessBinding
-	(*Subject)(nil),                       // 8: bindery.access.v1.Subject
+	(*ListGrantsRequest)(nil),             // 6: bindery.access.v1.ListGrantsRequest
+	(*ListGrantsResponse)(nil),            // 7: bindery.access.v1.ListGrantsResponse
+	(*Resource)(nil),                      // 8: bindery.access.v1.Resource
+	(*AccessBinding)(nil),                 // 9: bindery.access.v1.AccessBinding
+	(*Subject)(nil),                       // 10: bindery.access.v1.Subject
 }
 var file_bindery_access_v1_grant_service_proto_depIdxs = []int32{
-	6, // 0: bindery.access.v1.PutGrantRequest.resource:type_name -> bindery.access.v1.Resource
-	7, // 1: bindery.access.v1.PutGrantRequest.access_binding:type_name -> bindery.access.v1.AccessBinding
-	6, // 2: bindery.access.v1.EndGrantRequest.resource:type_name -> bindery.access.v1.Resource
-	7, // 3: bindery.access.v1.EndGrantRequest.access_binding:type_name -> bindery.access.v1.AccessBinding
-	6, // 4: bindery.access.v1.ListPermissionHoldersRequest.resource:type_name -> bindery.access.v1.Resource
-	8, // 5: bindery.access.v1.ListPermissionHoldersResponse.holders:type_name -> bindery.access.v1.Subject
-	0, // 6: bindery.access.v1.GrantService.PutGrant:input_type -> bindery.access.v1.PutGrantRequest
-	2, // 7: bindery.access.v1.GrantService.EndGrant:input_type -> bindery.access.v1.EndGrantRequest
-	4, // 8: bindery.access.v1.GrantService.ListPermissionHolders:input_type -> bindery.access.v1.ListPermissionHoldersRequest
-	1, // 9: bindery.access.v1.GrantService.PutGrant:output_type -> bindery.access.v1.PutGrantResponse
-	3, // 10: bindery.access.v1.GrantService.EndGrant:output_type -> bindery.access.v1.EndGrantResponse
-	5, // 11: bindery.access.v1.GrantService.ListPermissionHolders:output_type -> bindery.access.v1.ListPermissionHoldersResponse
-	9, // [9:12] is the sub-list for method output_type
-	6, // [6:9] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	8,  // 0: bindery.access.v1.PutGrantRequest.resource:type_name -> bindery.access.v1.Resource
+	9,  // 1: bindery.access.v1.PutGrantRequest.access_binding:type_name -> bindery.access.v1.AccessBinding
+	8,  // 2: bindery.access.v1.EndGrantRequest.resource:type_name -> bindery.access.v1.Resource
+	9,  // 3: bindery.access.v1.EndGrantRequest.access_binding:type_name -> bindery.access.v1.AccessBinding
+	8,  // 4: bindery.access.v1.ListPermissionHoldersRequest.resource:type_name -> bindery.access.v1.Resource
+	10, // 5: bindery.access.v1.ListPermissionHoldersResponse.holders:type_name -> bindery.access.v1.Subject
+	8,  // 6: bindery.access.v1.ListGrantsRequest.resource:type_name -> bindery.access.v1.Resource
+	0,  // 7: bindery.access.v1.GrantService.PutGrant:input_type -> bindery.access.v1.PutGrantRequest
+	2,  // 8: bindery.access.v1.GrantService.EndGrant:input_type -> bindery.access.v1.EndGrantRequest
+	6,  // 9: bindery.access.v1.GrantService.ListGrants:input_type -> bindery.access.v1.ListGrantsRequest
+	4,  // 10: bindery.access.v1.GrantService.ListPermissionHolders:input_type -> bindery.access.v1.ListPermissionHoldersRequest
+	1,  // 11: bindery.access.v1.GrantService.PutGrant:output_type -> bindery.access.v1.PutGrantResponse
+	3,  // 12: bindery.access.v1.GrantService.EndGrant:output_type -> bindery.access.v1.EndGrantResponse
+	7,  // 13: bindery.access.v1.GrantService.ListGrants:output_type -> bindery.access.v1.ListGrantsResponse
+	5,  // 14: bindery.access.v1.GrantService.ListPermissionHolders:output_type -> bindery.access.v1.ListPermissionHoldersResponse
+	11, // [11:15] is the sub-list for method output_type
+	7,  // [7:11] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_bindery_access_v1_grant_service_proto_init() }
@@ -435,7 +539,7 @@ func file_bindery_access_v1_grant_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_bindery_access_v1_grant_service_proto_rawDesc), len(file_bindery_access_v1_grant_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -21,6 +21,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	GrantService_PutGrant_FullMethodName              = "/bindery.access.v1.GrantService/PutGrant"
 	GrantService_EndGrant_FullMethodName              = "/bindery.access.v1.GrantService/EndGrant"
+	GrantService_ListGrants_FullMethodName            = "/bindery.access.v1.GrantService/ListGrants"
 	GrantService_ListPermissionHolders_FullMethodName = "/bindery.access.v1.GrantService/ListPermissionHolders"
 )
 
@@ -40,6 +41,10 @@ type GrantServiceClient interface {
 	// call that began before. Repeated, or for a grant that never was, it changes
 	// nothing else. Fails: TYPE_NOT_OWNED.
 	EndGrant(ctx context.Context, in *EndGrantRequest, opts ...grpc.CallOption) (*EndGrantResponse, error)
+	// Lists the ids of the grants that are in force on a resource itself. One that was put
+	// and is missing was taken away by hand, as any binding may be (AB-3). Fails:
+	// TYPE_NOT_OWNED, RESOURCE_NOT_FOUND.
+	ListGrants(ctx context.Context, in *ListGrantsRequest, opts ...grpc.CallOption) (*ListGrantsResponse, error)
 	// Lists the active users who hold a permission on a resource by a role there or
 	// above, for a unit that has something to tell them. Groups stand for their members;
 	// public and system groups for nobody. Fails: TYPE_NOT_OWNED, RESOURCE_NOT_FOUND.
@@ -74,6 +79,16 @@ func (c *grantServiceClient) EndGrant(ctx context.Context, in *EndGrantRequest, 
 	return out, nil
 }
 
+func (c *grantServiceClient) ListGrants(ctx context.Context, in *ListGrantsRequest, opts ...grpc.CallOption) (*ListGrantsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListGrantsResponse)
+	err := c.cc.Invoke(ctx, GrantService_ListGrants_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *grantServiceClient) ListPermissionHolders(ctx context.Context, in *ListPermissionHoldersRequest, opts ...grpc.CallOption) (*ListPermissionHoldersResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListPermissionHoldersResponse)
@@ -100,6 +115,10 @@ type GrantServiceServer interface {
 	// call that began before. Repeated, or for a grant that never was, it changes
 	// nothing else. Fails: TYPE_NOT_OWNED.
 	EndGrant(context.Context, *EndGrantRequest) (*EndGrantResponse, error)
+	// Lists the ids of the grants that are in force on a resource itself. One that was put
+	// and is missing was taken away by hand, as any binding may be (AB-3). Fails:
+	// TYPE_NOT_OWNED, RESOURCE_NOT_FOUND.
+	ListGrants(context.Context, *ListGrantsRequest) (*ListGrantsResponse, error)
 	// Lists the active users who hold a permission on a resource by a role there or
 	// above, for a unit that has something to tell them. Groups stand for their members;
 	// public and system groups for nobody. Fails: TYPE_NOT_OWNED, RESOURCE_NOT_FOUND.
@@ -119,6 +138,9 @@ func (UnimplementedGrantServiceServer) PutGrant(context.Context, *PutGrantReques
 }
 func (UnimplementedGrantServiceServer) EndGrant(context.Context, *EndGrantRequest) (*EndGrantResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method EndGrant not implemented")
+}
+func (UnimplementedGrantServiceServer) ListGrants(context.Context, *ListGrantsRequest) (*ListGrantsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListGrants not implemented")
 }
 func (UnimplementedGrantServiceServer) ListPermissionHolders(context.Context, *ListPermissionHoldersRequest) (*ListPermissionHoldersResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListPermissionHolders not implemented")
@@ -180,6 +202,24 @@ func _GrantService_EndGrant_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
+func _GrantService_ListGrants_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListGrantsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(GrantServiceServer).ListGrants(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: GrantService_ListGrants_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(GrantServiceServer).ListGrants(ctx, req.(*ListGrantsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _GrantService_ListPermissionHolders_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListPermissionHoldersRequest)
 	if err := dec(in); err != nil {
@@ -212,6 +252,10 @@ var GrantService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "EndGrant",
 			Handler:    _GrantService_EndGrant_Handler,
+		},
+		{
+			MethodName: "ListGrants",
+			Handler:    _GrantService_ListGrants_Handler,
 		},
 		{
 			MethodName: "ListPermissionHolders",

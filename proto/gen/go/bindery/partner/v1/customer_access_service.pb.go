@@ -40,7 +40,7 @@ const (
 	CustomerAccess_APPROVED CustomerAccess_State = 2
 	// The customer keeps the person out.
 	CustomerAccess_REJECTED CustomerAccess_State = 3
-	// Over before its time: thrown out, or given back.
+	// Over before its time: thrown out, given back, or its binding taken away by hand.
 	CustomerAccess_REVOKED CustomerAccess_State = 4
 	// Taken back before the customer decided.
 	CustomerAccess_CANCELED CustomerAccess_State = 5

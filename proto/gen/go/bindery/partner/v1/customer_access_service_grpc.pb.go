@@ -38,8 +38,8 @@ const (
 // customer lets them in, and throws them out whenever it likes. What somebody does inside
 // is in the audit trail of the organization (SC-22).
 type CustomerAccessServiceClient interface {
-	// Asks for a role in the organization of a customer, for the caller. The request lapses
-	// when nobody decides within a week. Fails: SUBACCOUNT_STATE for a customer without an
+	// Asks for a role in the organization of a customer, for the caller. Who may decide there
+	// is told by mail; the request lapses when nobody does within a week. Fails: SUBACCOUNT_STATE for a customer without an
 	// organization, REQUESTER_NOT_ELIGIBLE for a service account, REQUEST_EXISTS.
 	RequestCustomerAccess(ctx context.Context, in *RequestCustomerAccessRequest, opts ...grpc.CallOption) (*operation.Operation, error)
 	// Lets somebody in, from now on and for the time asked for. The operation is done when
@@ -147,8 +147,8 @@ func (c *customerAccessServiceClient) ListOrganizationAccesses(ctx context.Conte
 // customer lets them in, and throws them out whenever it likes. What somebody does inside
 // is in the audit trail of the organization (SC-22).
 type CustomerAccessServiceServer interface {
-	// Asks for a role in the organization of a customer, for the caller. The request lapses
-	// when nobody decides within a week. Fails: SUBACCOUNT_STATE for a customer without an
+	// Asks for a role in the organization of a customer, for the caller. Who may decide there
+	// is told by mail; the request lapses when nobody does within a week. Fails: SUBACCOUNT_STATE for a customer without an
 	// organization, REQUESTER_NOT_ELIGIBLE for a service account, REQUEST_EXISTS.
 	RequestCustomerAccess(context.Context, *RequestCustomerAccessRequest) (*operation.Operation, error)
 	// Lets somebody in, from now on and for the time asked for. The operation is done when
