@@ -111,8 +111,8 @@ var registrations = []func(context.Context, *runtime.ServeMux, *grpc.ClientConn)
 	partnerv1.RegisterPartnerServiceHandler,
 	partnerv1.RegisterReferralServiceHandler,
 	partnerv1.RegisterRewardServiceHandler,
-	partnerv1.RegisterSubaccountAccessServiceHandler,
 	partnerv1.RegisterSubaccountServiceHandler,
+	partnerv1.RegisterSubaccountAccessServiceHandler, // subaccounts/{id}:listAccessBindings is also a subaccounts/{id}
 	partnerv1.RegisterUsageServiceHandler,
 	partnerv1.RegisterCustomerQuotaServiceHandler,
 	partnerv1.RegisterCustomerAccessServiceHandler,
