@@ -12,6 +12,10 @@
 // caller's own token, and the answer back as it came (routes.go). Methods that are
 // for units alone are not reached through it.
 //
+// What is at the URLs of sign-in, OAuth and SAML is no call of the API: the gateway
+// sends such a request to identity as it came (web.go), by its own credential, since
+// identity takes from it where the request came from.
+//
 // Only a few request headers travel on (rest.go, forwardedHeaders); none of
 // them but authorization has a say in who the caller is.
 package gateway

@@ -10,6 +10,7 @@ import (
 	"github.com/bindery-iam/bindery/pkg/server"
 	"github.com/bindery-iam/bindery/proto"
 	auditv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/audit/v1"
+	identityv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/identity/v1"
 	endpointpb "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/endpoint"
 )
 
@@ -34,6 +35,9 @@ func build(ctx context.Context, base server.Base) (*server.Parts, error) {
 	mux.Handle("/", rest)
 	mux.Handle("GET /openapi.json", openAPI(proto.OpenAPI))
 	mux.Handle("/docs/", docs())
+	for _, path := range webPaths {
+		mux.Handle(path, webDoor{identityv1.NewWebServiceClient(base.Peer(identity))})
+	}
 	mux.Handle("GET /{$}", http.RedirectHandler("/docs/", http.StatusFound))
 	return &server.Parts{
 		Register: func(r grpc.ServiceRegistrar) {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/bindery-iam/bindery/services/identity/outbound"
+	"github.com/bindery-iam/bindery/services/identity/signin"
 )
 
 // Config is what an operator may change. A zero field means its default.
@@ -18,6 +19,13 @@ type Config struct {
 
 	// Issuers says where token issuers and identity providers may be.
 	Issuers outbound.Config
+
+	// PublicURL is where browsers find the HTTP port of the installation, without a path;
+	// nothing is served to them when it is empty.
+	PublicURL string `help:"Where browsers find the HTTP port."`
+
+	// Providers are those that people sign in by. They need PublicURL.
+	Providers []signin.Provider `kong:"-"`
 }
 
 // Defaults, and the longest life of a session.
@@ -36,7 +44,20 @@ func (c Config) Validate() error {
 	if c.SessionLife != 0 && c.SessionLife < time.Minute || c.SessionLife > maxSessionLife {
 		problems = append(problems, fmt.Errorf("session life: %s is not between a minute and %s", c.SessionLife, maxSessionLife))
 	}
-	return errors.Join(append(problems, c.Issuers.Validate())...)
+	problems = append(problems, c.Issuers.Validate())
+	if c.PublicURL != "" {
+		if err := signin.CheckPublicURL(c.PublicURL); err != nil {
+			problems = append(problems, fmt.Errorf("public URL: %w", err))
+		}
+	} else if len(c.Providers) > 0 {
+		problems = append(problems, errors.New("public URL: missing, and providers must know where to send people back"))
+	}
+	for _, p := range c.Providers {
+		if err := p.Validate(); err != nil {
+			problems = append(problems, fmt.Errorf("provider %s: %w", p.Name, err))
+		}
+	}
+	return errors.Join(problems...)
 }
 
 func (c Config) withDefaults() Config {

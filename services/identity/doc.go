@@ -17,6 +17,7 @@
 //     verify tokens by these keys on their own;
 //   - bindery.identity.v1.DirectoryService to the other units, which learn from it
 //     what subjects are called and where their mail goes;
+//   - bindery.identity.v1.WebService to the gateway: what browsers are sent to;
 //   - bindery.identity.v1.OperatorService on the operator socket.
 //
 // What decides about a subject (that it exists, its state, which of its tokens
@@ -38,10 +39,15 @@
 // has the idempotency key of the first one: then it is a client that lost the
 // answer. What ends a session makes its IAM tokens void wherever they are used.
 //
+// Sign-in (package signin): people prove themselves to OpenID providers that the operator
+// chose, over identity_external_logins, identity_spent, identity_login_codes and
+// identity_device_logins. An issuer and a subject together are one user; an address that
+// the provider vouches for leads to invitations, and never to a user that is there.
+//
 // Invitations: an organization invites an e-mail address, and who signs in to the
 // account of that address answers; there is no secret in the mail. The address of an
-// account is taken for its own, since the operator who made the account vouches for
-// it. Addresses are ASCII (package email) and compared without regard to case. Who
+// account is taken for its own, since the operator who made the account, or the provider
+// by which its user signs in, vouches for it. Addresses are ASCII (package email) and compared without regard to case. Who
 // becomes a member has no rights by that (RH-5), and who leaves loses all that it had
 // there (GR-6): both are facts of accessbindings, changed by durable jobs.
 //

@@ -58,7 +58,7 @@ func (s *Service) callersAddress(ctx context.Context) (string, error) {
 		return "", errInvitationForAnother
 	}
 	u, err := s.store.User(ctx, s.store.db, p.ID)
-	if errors.Is(err, errUserNotFound) {
+	if errors.Is(err, errUserNotFound) || err == nil && u.Email == "" {
 		return "", errInvitationForAnother
 	}
 	return email.Fold(u.Email), err

@@ -28,6 +28,9 @@ const (
 
 	ReasonAuthorizedKeyNotFound = "AUTHORIZED_KEY_NOT_FOUND"
 	ReasonRefreshTokenNotFound  = "REFRESH_TOKEN_NOT_FOUND"
+
+	ReasonExternalLoginTaken    = "EXTERNAL_LOGIN_TAKEN"
+	ReasonExternalLoginNotFound = "EXTERNAL_LOGIN_NOT_FOUND"
 )
 
 // Every "no" of this unit.
@@ -44,6 +47,9 @@ var (
 	errSessionOver          = apierr.Unauthenticated(apierr.ReasonTokenExpired, "the session of the IAM token is over")
 	errRefreshTokenNotFound = apierr.NotFound(ReasonRefreshTokenNotFound, "refresh token not found")
 	errKeyScoped            = apierr.Denied(ReasonKeyScoped, "the API key is restricted to scopes, and a token has none: use the key itself")
+
+	errExternalLoginTaken    = apierr.AlreadyExists(ReasonExternalLoginTaken, "another user signs in by this account of the provider")
+	errExternalLoginNotFound = apierr.NotFound(ReasonExternalLoginNotFound, "nobody signs in by this account of the provider")
 
 	// One answer for every bad credential, so that it tells nothing.
 	errCredential = apierr.Unauthenticated(ReasonCredentialsInvalid, "the credentials are not valid")

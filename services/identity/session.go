@@ -78,26 +78,11 @@ func (s *sessions) CreateSession(ctx context.Context, req *identityv1.CreateSess
 	if err != nil {
 		return nil, err
 	}
-	now := s.now()
-	n := Session{
-		ID: id.New(id.RefreshToken), UserID: u.ID, ClientID: req.GetClientId(), Instance: req.GetClientInstanceInfo(), State: Active,
-		CreatedAt: now, LastUsedAt: now, ExpiresAt: now.Add(s.cfg.SessionLife),
-	}
-	_, _ = rand.Read(n.Key[:]) // never fails
-	text, hash := newRefreshToken(n.ID)
 	resp := new(identityv1.CreateSessionResponse)
 	err = sqldb.InTx(ctx, s.store.db, func(ctx context.Context, tx *sql.Tx) error {
 		_, err := s.once.Answer(ctx, tx, resp, func() (err error) {
-			if err := s.roomForSession(ctx, tx, u.ID, now); err != nil {
-				return err
-			}
-			if err := s.store.InsertSession(ctx, tx, n, hash); err != nil {
-				return err
-			}
-			if err := s.store.Authenticated(ctx, tx, u.ID, now); err != nil {
-				return err
-			}
-			if err := s.recordSession(ctx, tx, "credential.CreateRefreshTokenForSubject", n); err != nil {
+			n, text, err := s.beginSession(ctx, tx, u.ID, req.GetClientId(), req.GetClientInstanceInfo())
+			if err != nil {
 				return err
 			}
 			resp.Session, err = s.carryOn(ctx, tx, n, text)
@@ -109,6 +94,28 @@ func (s *sessions) CreateSession(ctx context.Context, req *identityv1.CreateSess
 		return nil, err
 	}
 	return resp, nil
+}
+
+// beginSession begins a session of a user, for a client on a device, and returns its
+// first refresh token. Fails: QUOTA_EXCEEDED.
+func (s *Service) beginSession(ctx context.Context, tx *sql.Tx, userID, clientID, device string) (n Session, text string, err error) {
+	now := s.now()
+	n = Session{
+		ID: id.New(id.RefreshToken), UserID: userID, ClientID: clientID, Instance: device, State: Active,
+		CreatedAt: now, LastUsedAt: now, ExpiresAt: now.Add(s.cfg.SessionLife),
+	}
+	_, _ = rand.Read(n.Key[:]) // never fails
+	text, hash := newRefreshToken(n.ID)
+	if err := s.roomForSession(ctx, tx, userID, now); err != nil {
+		return n, "", err
+	}
+	if err := s.store.InsertSession(ctx, tx, n, hash); err != nil {
+		return n, "", err
+	}
+	if err := s.store.Authenticated(ctx, tx, userID, now); err != nil {
+		return n, "", err
+	}
+	return n, text, s.recordSession(ctx, tx, "credential.CreateRefreshTokenForSubject", n)
 }
 
 // roomForSession makes those follow one another who begin sessions of a user, and
@@ -172,7 +179,8 @@ func (s *sessions) RefreshSession(ctx context.Context, req *identityv1.RefreshSe
 		return err
 	})
 	if errors.Is(err, errReused) {
-		if err := s.endReused(ctx, sessionID); err != nil {
+		// Of the two who hold it one is a thief, and nobody knows which (RFC 9700, 4.14.2).
+		if err := s.endSession(ctx, sessionID, "REFRESH_TOKEN_REUSED"); err != nil {
 			return nil, err
 		}
 		return nil, errRefreshToken.WithCause(err)

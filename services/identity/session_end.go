@@ -71,9 +71,9 @@ func (s *Service) endSessions(ctx context.Context, e ending) error {
 	})
 }
 
-// endReused ends a session of which a refresh token came for the second time: of the
-// two who hold it one is a thief, and nobody knows which (RFC 9700, 4.14.2).
-func (s *Service) endReused(ctx context.Context, sessionID string) error {
+// endSession ends a session for a cause, which its record tells. One that is over is none
+// to end.
+func (s *Service) endSession(ctx context.Context, sessionID, cause string) error {
 	var ticket jobs.Ticket
 	err := sqldb.InTx(ctx, s.store.db, func(ctx context.Context, tx *sql.Tx) error {
 		n, err := s.store.LockSession(ctx, tx, sessionID)
@@ -85,7 +85,7 @@ func (s *Service) endReused(ctx context.Context, sessionID string) error {
 		}
 		err = s.recordEvent(ctx, tx, event{
 			name: "credential.RevokeRefreshTokenForSubject", path: []audit.Resource{{Type: typeUserAccount, ID: n.UserID}},
-			details: map[string]any{"refresh_token_ids": []string{n.ID}, "client_id": n.ClientID, "cause": "REFRESH_TOKEN_REUSED"},
+			details: map[string]any{"refresh_token_ids": []string{n.ID}, "client_id": n.ClientID, "cause": cause},
 		})
 		if err != nil {
 			return err
@@ -108,9 +108,12 @@ const (
 	dropAfter = time.Hour // their end; their tokens have ended long before
 )
 
-// dropSessions forgets the sessions that ended by themselves.
+// dropSessions forgets the sessions that ended by themselves, and what sign-ins left.
 func (s *Service) dropSessions(ctx context.Context) error {
 	return sqldb.InTx(ctx, s.store.db, func(ctx context.Context, tx *sql.Tx) error {
+		if err := s.store.DropSignIns(ctx, tx, s.now().Add(-dropAfter)); err != nil {
+			return err
+		}
 		return s.store.DropSessions(ctx, tx, s.now().Add(-dropAfter))
 	})
 }

@@ -35,7 +35,7 @@ const (
 type User struct {
 	ID                  string
 	Login               string
-	Email               string
+	Email               string // vouched for by the operator or a provider; "" for none
 	State               State
 	CreatedAt           time.Time
 	LastAuthenticatedAt time.Time // zero when never; exact to a minute
@@ -62,14 +62,37 @@ type Store struct{ db *sqldb.DB }
 // fold is how logins are compared.
 func fold(s string) string { return strings.ToLower(s) }
 
+// emailKey is how addresses are compared. Who has none has the id, which is no address
+// and unique, too.
+func (u User) emailKey() string {
+	if u.Email == "" {
+		return u.ID
+	}
+	return email.Fold(u.Email)
+}
+
 // InsertUser adds a user with its first credential. Fails: LOGIN_TAKEN, also when
 // both are; EMAIL_TAKEN.
 func (s *Store) InsertUser(ctx context.Context, tx *sql.Tx, u User, hash []byte) error {
+	if err := s.insertUser(ctx, tx, u); err != nil {
+		return err
+	}
+	_, err := tx.ExecContext(ctx, `
+		INSERT INTO identity_oauth_tokens (hash, user_id, created_at) VALUES ($1, $2, $3)`,
+		hash, u.ID, sqldb.Micros(u.CreatedAt))
+	if err != nil {
+		return fmt.Errorf("insert OAuth token: %w", err)
+	}
+	return nil
+}
+
+// insertUser adds a user. Fails as InsertUser does.
+func (s *Store) insertUser(ctx context.Context, tx *sql.Tx, u User) error {
 	res, err := tx.ExecContext(ctx, `
 		INSERT INTO identity_users
 			(id, login, login_folded, email, email_folded, state, created_at, last_authenticated_at, given_name, family_name, phone)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING`,
-		u.ID, u.Login, fold(u.Login), u.Email, email.Fold(u.Email), string(u.State), sqldb.Micros(u.CreatedAt), sqldb.Micros(u.LastAuthenticatedAt),
+		u.ID, u.Login, fold(u.Login), u.Email, u.emailKey(), string(u.State), sqldb.Micros(u.CreatedAt), sqldb.Micros(u.LastAuthenticatedAt),
 		u.GivenName, u.FamilyName, u.Phone)
 	if err != nil {
 		return fmt.Errorf("insert user: %w", err)
@@ -78,12 +101,6 @@ func (s *Store) InsertUser(ctx context.Context, tx *sql.Tx, u User, hash []byte)
 		return fmt.Errorf("insert user: %w", err)
 	} else if n == 0 {
 		return s.taken(ctx, tx, u)
-	}
-	_, err = tx.ExecContext(ctx, `
-		INSERT INTO identity_oauth_tokens (hash, user_id, created_at) VALUES ($1, $2, $3)`,
-		hash, u.ID, sqldb.Micros(u.CreatedAt))
-	if err != nil {
-		return fmt.Errorf("insert OAuth token: %w", err)
 	}
 	return nil
 }

@@ -24,7 +24,6 @@ import (
 	rmv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/resourcemanager/v1"
 	"github.com/bindery-iam/bindery/services/accessbindings"
 	"github.com/bindery-iam/bindery/services/identity/operator"
-	"github.com/bindery-iam/bindery/services/identity/outbound"
 	"github.com/bindery-iam/bindery/services/resourcemanager"
 )
 
@@ -73,28 +72,33 @@ func inSuite(t *testing.T, test func(t *testing.T, w *suite)) {
 
 func newSuite(t *testing.T, db *sqldb.DB) *suite {
 	t.Helper()
-	cat, err := catalog.Load()
-	if err != nil {
-		t.Fatal(err)
-	}
 	w := &suite{world: &world{t: t, db: db, clock: new(atomic.Int64)}, log: new(lines)}
+	w.serve(Config{}, servertest.Options{Units: []server.Unit{accessbindings.Unit(), resourcemanager.Unit()}, DB: db})
+	w.plant()
+	return w
+}
+
+// serve runs the unit among others.
+func (w *suite) serve(c Config, opts servertest.Options) {
+	w.t.Helper()
+	cat, err := catalog.Load()
+	w.must(err)
 	self := Unit()
 	self.Build = func(ctx context.Context, base server.Base) (*server.Parts, error) {
 		if w.service, err = New(ctx, base); err != nil {
 			return nil, err
 		}
-		w.service.configure(Config{Issuers: outbound.Config{Loopback: true}}.withDefaults())
-		return w.service.Parts(), nil
+		c.Issuers.Loopback = true
+		w.service.configure(c.withDefaults())
+		return w.service.Parts(), w.service.openSignIn(ctx)
 	}
 	encoder := zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig())
-	w.World = servertest.Start(t, servertest.Options{
-		Units: []server.Unit{accessbindings.Unit(), resourcemanager.Unit(), self}, DB: db, Catalog: cat,
-		Now: w.time,
-		Log: zap.New(zapcore.NewCore(encoder, zapcore.AddSync(w.log), zap.DebugLevel)),
-	})
+	opts.Units, opts.Catalog, opts.Now = append(opts.Units, self), cat, w.time
+	opts.Log = zap.New(zapcore.NewCore(encoder, zapcore.AddSync(w.log), zap.DebugLevel))
+	w.World = servertest.Start(w.t, opts)
 	conn, err := operator.Dial(w.DataDir)
 	w.must(err)
-	t.Cleanup(func() { _ = conn.Close() }) // the test is over
+	w.t.Cleanup(func() { _ = conn.Close() }) // the test is over
 	w.operator = identityv1.NewOperatorServiceClient(conn)
 	w.tokens = iamv1.NewIamTokenServiceClient(w.Conn)
 	w.users = iamv1.NewUserAccountServiceClient(w.Conn)
@@ -102,8 +106,6 @@ func newSuite(t *testing.T, db *sqldb.DB) *suite {
 	w.keys = iamv1.NewKeyServiceClient(w.Conn)
 	w.access = accessv1.NewAccessBindingServiceClient(w.Conn)
 	w.asIdentity = accessv1.NewSubjectServiceClient(w.Unit(Name, "accessbindings"))
-	w.plant()
-	return w
 }
 
 // time is the clock of the process.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	"go.uber.org/zap"
@@ -33,6 +34,7 @@ import (
 	orgv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/organizationmanager/v1"
 	rmv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/resourcemanager/v1"
 	"github.com/bindery-iam/bindery/services/identity/outbound"
+	"github.com/bindery-iam/bindery/services/identity/signin"
 )
 
 // Name of the unit, of its schema, and in the names of its kit tables.
@@ -49,7 +51,7 @@ func (c Config) Unit() server.Unit {
 		Seals: true,
 		Migrations: []sqldb.Migrations{
 			Migrations(), idempotency.Migrations(Name), jobs.Migrations(Name), audit.Migrations(Name), operation.Migrations(Name),
-			secret.Migrations(Name),
+			secret.Migrations(Name), signin.Migrations(Name),
 		},
 		Build: func(ctx context.Context, base server.Base) (*server.Parts, error) {
 			if err := c.Validate(); err != nil {
@@ -60,6 +62,9 @@ func (c Config) Unit() server.Unit {
 				return nil, err
 			}
 			s.configure(c.withDefaults())
+			if err := s.openSignIn(ctx); err != nil {
+				return nil, fmt.Errorf("sign-in: %w", err)
+			}
 			return s.Parts(), nil
 		},
 	}
@@ -87,6 +92,7 @@ type Service struct {
 	sealer     *secret.Sealer
 	catalog    *catalog.Catalog
 	resolvers  map[string]authz.Resolver // that rules of the unit's methods name
+	handlers   *http.ServeMux            // of WebService, by path
 	now        func() time.Time          // to a microsecond, as it is stored
 	log        *zap.Logger
 
@@ -138,6 +144,7 @@ func New(ctx context.Context, base server.Base) (*Service, error) {
 		resolvers:  map[string]authz.Resolver{"keyHolder": keyHolder},
 		sealer:     base.Sealer,
 		catalog:    cat,
+		handlers:   http.NewServeMux(),
 		now:        func() time.Time { return base.Now().Truncate(time.Microsecond) },
 		log:        base.Log,
 		decider:    authz.NewClient(peer),
@@ -183,6 +190,7 @@ func New(ctx context.Context, base server.Base) (*Service, error) {
 func (s *Service) handleMembers() {
 	jobs.Register(s.jobs, jobSetState, s.setState)
 	jobs.Register(s.jobs, jobDeleteUser, s.deleteUserJob)
+	jobs.Register(s.jobs, jobSettle, s.settleJob)
 	jobs.Register(s.jobs, jobMail, s.sendMail)
 	jobs.Register(s.jobs, jobJoin, s.join)
 	jobs.Register(s.jobs, jobLeave, s.leave)
@@ -213,6 +221,7 @@ func (s *Service) Parts() *server.Parts {
 			orgv1.RegisterUserServiceServer(r, &members{Service: s})
 			identityv1.RegisterInvitationServiceServer(r, &invitations{Service: s})
 			identityv1.RegisterSigningKeyServiceServer(r, &signingKeys{Service: s})
+			identityv1.RegisterWebServiceServer(r, &web{Service: s})
 		},
 		RegisterOperator: func(r grpc.ServiceRegistrar) {
 			identityv1.RegisterOperatorServiceServer(r, &operators{Service: s})

@@ -130,6 +130,27 @@ var userRPCs = []rpc{
 		method: "bindery.identity.v1.OperatorService/DeleteUser", guard: guard{operator: true},
 		request: func(n *node) proto.Message { return &identityv1.DeleteUserRequest{Login: n.w.person().login} },
 	},
+	{
+		method: "bindery.identity.v1.OperatorService/LinkUser", guard: guard{operator: true},
+		request: func(n *node) proto.Message {
+			return &identityv1.LinkUserRequest{Login: n.w.person().login, Issuer: "https://sso.example", Subject: n.w.unique()}
+		},
+	},
+	{
+		method: "bindery.identity.v1.OperatorService/UnlinkUser", guard: guard{operator: true},
+		request: func(n *node) proto.Message {
+			req := &identityv1.UnlinkUserRequest{Issuer: "https://sso.example", Subject: n.w.unique()}
+			_, err := identityv1.NewOperatorServiceClient(n.w.socket).LinkUser(n.w.t.Context(), &identityv1.LinkUserRequest{
+				Login: n.w.person().login, Issuer: req.GetIssuer(), Subject: req.GetSubject(),
+			})
+			n.w.must(err)
+			return req
+		},
+	},
+	{
+		method: "bindery.identity.v1.WebService/Serve", guard: guard{units: []string{"gateway"}},
+		request: fixed(&identityv1.ServeRequest{Method: "GET", Target: []byte("/login")}),
+	},
 }
 
 // inviteSomebody makes an invitation to an organization, which becomes the node's.

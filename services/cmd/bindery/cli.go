@@ -16,11 +16,16 @@ type cli struct {
 		List       userListCommand       `cmd:"" help:"Print the users, each as JSON on a line of its own."`
 		Suspend    userSuspendCommand    `cmd:"" help:"Let a user do nothing any more, from now on."`
 		Reactivate userReactivateCommand `cmd:"" help:"End a suspension."`
+		Link       userLinkCommand       `cmd:"" help:"Let a user sign in by an account of an OpenID provider."`
+		Unlink     userUnlinkCommand     `cmd:"" help:"End that somebody may sign in by an account of an OpenID provider."`
 		Delete     userDeleteCommand     `cmd:"" help:"Delete a user for good, with its credentials, memberships and roles."`
 	} `cmd:"" help:"Manage users, through the running server's operator socket."`
 	Token struct {
-		Create tokenCreateCommand `cmd:"" help:"Print an IAM token of a user."`
-	} `cmd:"" help:"Issue tokens, through the running server's operator socket."`
+		Show   tokenShowCommand   `cmd:"" default:"withargs" help:"Print an IAM token of the session that bindery login began."`
+		Create tokenCreateCommand `cmd:"" help:"Print an IAM token of a user, through the running server's operator socket."`
+	} `cmd:"" help:"Get IAM tokens."`
+	Login   loginCommand  `cmd:"" help:"Sign in by a browser, and keep the session in a file."`
+	Logout  logoutCommand `cmd:"" help:"End the session that bindery login began."`
 	UnitKey struct {
 		Create unitKeyCreateCommand `cmd:"" help:"Make the key by which a unit in a process of its own is known to the others."`
 	} `cmd:"" help:"Manage the keys of units."`

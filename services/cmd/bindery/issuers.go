@@ -17,11 +17,24 @@ type issuerFlags struct {
 	IssuerLoopback bool           `help:"Let them be on this machine, over plain http too. For tests and development: tenants then reach what listens here."`
 }
 
-// set puts the configured unit in the place of the one of the list.
-func (f issuerFlags) set(units []server.Unit) error {
-	c := identity.Config{Issuers: outbound.Config{Allow: f.IssuerAllow, Ports: f.IssuerPort, Loopback: f.IssuerLoopback}}
-	if err := c.Validate(); err != nil {
+// config adds to the configuration of the unit identity.
+func (f issuerFlags) config(c *identity.Config) error {
+	c.Issuers = outbound.Config{Allow: f.IssuerAllow, Ports: f.IssuerPort, Loopback: f.IssuerLoopback}
+	if err := c.Issuers.Validate(); err != nil {
 		return fmt.Errorf("--issuer-allow, --issuer-port: %w", err)
+	}
+	return nil
+}
+
+// setIdentity puts the configured unit identity in the place of the one of the list.
+func setIdentity(units []server.Unit, flags ...interface {
+	config(c *identity.Config) error
+}) error {
+	var c identity.Config
+	for _, f := range flags {
+		if err := f.config(&c); err != nil {
+			return err
+		}
 	}
 	for i, u := range units {
 		if u.Name == identity.Name {

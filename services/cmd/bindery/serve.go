@@ -126,6 +126,7 @@ type serveCommand struct {
 	sealFlags
 	notifyFlags
 	issuerFlags
+	signInFlags
 	historyFlags
 	Pprof          bool          `help:"Serve profiles of the process at /debug/pprof on the address of metrics."`
 	OTLPEndpoint   string        `name:"otlp-endpoint" env:"BINDERY_OTLP_ENDPOINT,OTEL_EXPORTER_OTLP_ENDPOINT" placeholder:"URL" help:"Collector that OpenTelemetry traces are sent to by gRPC, such as http://localhost:4317; none when empty."`
@@ -202,7 +203,7 @@ func (c serveCommand) options(db func(unit string) *sqldb.DB) (server.Options, e
 	if err := c.notifyFlags.set(chosen); err != nil {
 		return server.Options{}, err
 	}
-	if err := c.issuerFlags.set(chosen); err != nil {
+	if err := setIdentity(chosen, c.issuerFlags, c.signInFlags); err != nil {
 		return server.Options{}, err
 	}
 	cat, err := catalog.Load()

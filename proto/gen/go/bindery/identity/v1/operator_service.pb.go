@@ -920,6 +920,217 @@ func (x *RotateSigningKeyResponse) GetKeyId() string {
 	return ""
 }
 
+// Request of LinkUser.
+type LinkUserRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Login of the user.
+	Login string `protobuf:"bytes,1,opt,name=login,proto3" json:"login,omitempty"`
+	// The issuer, exactly as the provider calls itself, up to 1000 characters.
+	Issuer string `protobuf:"bytes,2,opt,name=issuer,proto3" json:"issuer,omitempty"`
+	// The subject by which the issuer knows the account (`sub`), up to 255 characters.
+	Subject       string `protobuf:"bytes,3,opt,name=subject,proto3" json:"subject,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LinkUserRequest) Reset() {
+	*x = LinkUserRequest{}
+	mi := &file_bindery_identity_v1_operator_service_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LinkUserRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LinkUserRequest) ProtoMessage() {}
+
+func (x *LinkUserRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_bindery_identity_v1_operator_service_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LinkUserRequest.ProtoReflect.Descriptor instead.
+func (*LinkUserRequest) Descriptor() ([]byte, []int) {
+	return file_bindery_identity_v1_operator_service_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *LinkUserRequest) GetLogin() string {
+	if x != nil {
+		return x.Login
+	}
+	return ""
+}
+
+func (x *LinkUserRequest) GetIssuer() string {
+	if x != nil {
+		return x.Issuer
+	}
+	return ""
+}
+
+func (x *LinkUserRequest) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+// Answer of LinkUser.
+type LinkUserResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the user.
+	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LinkUserResponse) Reset() {
+	*x = LinkUserResponse{}
+	mi := &file_bindery_identity_v1_operator_service_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LinkUserResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LinkUserResponse) ProtoMessage() {}
+
+func (x *LinkUserResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_bindery_identity_v1_operator_service_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LinkUserResponse.ProtoReflect.Descriptor instead.
+func (*LinkUserResponse) Descriptor() ([]byte, []int) {
+	return file_bindery_identity_v1_operator_service_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *LinkUserResponse) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// Request of UnlinkUser.
+type UnlinkUserRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The issuer, up to 1000 characters.
+	Issuer string `protobuf:"bytes,1,opt,name=issuer,proto3" json:"issuer,omitempty"`
+	// The subject, up to 255 characters.
+	Subject       string `protobuf:"bytes,2,opt,name=subject,proto3" json:"subject,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnlinkUserRequest) Reset() {
+	*x = UnlinkUserRequest{}
+	mi := &file_bindery_identity_v1_operator_service_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnlinkUserRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnlinkUserRequest) ProtoMessage() {}
+
+func (x *UnlinkUserRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_bindery_identity_v1_operator_service_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnlinkUserRequest.ProtoReflect.Descriptor instead.
+func (*UnlinkUserRequest) Descriptor() ([]byte, []int) {
+	return file_bindery_identity_v1_operator_service_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *UnlinkUserRequest) GetIssuer() string {
+	if x != nil {
+		return x.Issuer
+	}
+	return ""
+}
+
+func (x *UnlinkUserRequest) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+// Answer of UnlinkUser.
+type UnlinkUserResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the user that signed in by the account.
+	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnlinkUserResponse) Reset() {
+	*x = UnlinkUserResponse{}
+	mi := &file_bindery_identity_v1_operator_service_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnlinkUserResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnlinkUserResponse) ProtoMessage() {}
+
+func (x *UnlinkUserResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_bindery_identity_v1_operator_service_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnlinkUserResponse.ProtoReflect.Descriptor instead.
+func (*UnlinkUserResponse) Descriptor() ([]byte, []int) {
+	return file_bindery_identity_v1_operator_service_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *UnlinkUserResponse) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
 var File_bindery_identity_v1_operator_service_proto protoreflect.FileDescriptor
 
 const file_bindery_identity_v1_operator_service_proto_rawDesc = "" +
@@ -989,7 +1200,19 @@ const file_bindery_identity_v1_operator_service_proto_rawDesc = "" +
 	"expires_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"\x19\n" +
 	"\x17RotateSigningKeyRequest\"1\n" +
 	"\x18RotateSigningKeyResponse\x12\x15\n" +
-	"\x06key_id\x18\x01 \x01(\tR\x05keyId2\xca\x06\n" +
+	"\x06key_id\x18\x01 \x01(\tR\x05keyId\"\x85\x01\n" +
+	"\x0fLinkUserRequest\x12 \n" +
+	"\x05login\x18\x01 \x01(\tB\n" +
+	"\xbaH\a\xc8\x01\x01r\x02\x18dR\x05login\x12)\n" +
+	"\x06issuer\x18\x02 \x01(\tB\x11\xbaH\x0e\xc8\x01\x01r\t\x18\xe8\a:\x04httpR\x06issuer\x12%\n" +
+	"\asubject\x18\x03 \x01(\tB\v\xbaH\b\xc8\x01\x01r\x03\x18\xff\x01R\asubject\"\"\n" +
+	"\x10LinkUserResponse\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"_\n" +
+	"\x11UnlinkUserRequest\x12#\n" +
+	"\x06issuer\x18\x01 \x01(\tB\v\xbaH\b\xc8\x01\x01r\x03\x18\xe8\aR\x06issuer\x12%\n" +
+	"\asubject\x18\x02 \x01(\tB\v\xbaH\b\xc8\x01\x01r\x03\x18\xff\x01R\asubject\"$\n" +
+	"\x12UnlinkUserResponse\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id2\xa6\b\n" +
 	"\x0fOperatorService\x12o\n" +
 	"\n" +
 	"CreateUser\x12&.bindery.identity.v1.CreateUserRequest\x1a'.bindery.identity.v1.CreateUserResponse\"\x10\xca\xd6*\f\x1a\n" +
@@ -1006,6 +1229,13 @@ const file_bindery_identity_v1_operator_service_proto_rawDesc = "" +
 	"\boperator\x12o\n" +
 	"\n" +
 	"DeleteUser\x12&.bindery.identity.v1.DeleteUserRequest\x1a'.bindery.identity.v1.DeleteUserResponse\"\x10\xca\xd6*\f\x1a\n" +
+	"\n" +
+	"\boperator\x12i\n" +
+	"\bLinkUser\x12$.bindery.identity.v1.LinkUserRequest\x1a%.bindery.identity.v1.LinkUserResponse\"\x10\xca\xd6*\f\x1a\n" +
+	"\n" +
+	"\boperator\x12o\n" +
+	"\n" +
+	"UnlinkUser\x12&.bindery.identity.v1.UnlinkUserRequest\x1a'.bindery.identity.v1.UnlinkUserResponse\"\x10\xca\xd6*\f\x1a\n" +
 	"\n" +
 	"\boperator\x12r\n" +
 	"\vCreateToken\x12'.bindery.identity.v1.CreateTokenRequest\x1a(.bindery.identity.v1.CreateTokenResponse\"\x10\xca\xd6*\f\x1a\n" +
@@ -1028,7 +1258,7 @@ func file_bindery_identity_v1_operator_service_proto_rawDescGZIP() []byte {
 }
 
 var file_bindery_identity_v1_operator_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_bindery_identity_v1_operator_service_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_bindery_identity_v1_operator_service_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_bindery_identity_v1_operator_service_proto_goTypes = []any{
 	(OperatorUser_State)(0),          // 0: bindery.identity.v1.OperatorUser.State
 	(*CreateUserRequest)(nil),        // 1: bindery.identity.v1.CreateUserRequest
@@ -1046,32 +1276,40 @@ var file_bindery_identity_v1_operator_service_proto_goTypes = []any{
 	(*CreateTokenResponse)(nil),      // 13: bindery.identity.v1.CreateTokenResponse
 	(*RotateSigningKeyRequest)(nil),  // 14: bindery.identity.v1.RotateSigningKeyRequest
 	(*RotateSigningKeyResponse)(nil), // 15: bindery.identity.v1.RotateSigningKeyResponse
-	(*timestamppb.Timestamp)(nil),    // 16: google.protobuf.Timestamp
+	(*LinkUserRequest)(nil),          // 16: bindery.identity.v1.LinkUserRequest
+	(*LinkUserResponse)(nil),         // 17: bindery.identity.v1.LinkUserResponse
+	(*UnlinkUserRequest)(nil),        // 18: bindery.identity.v1.UnlinkUserRequest
+	(*UnlinkUserResponse)(nil),       // 19: bindery.identity.v1.UnlinkUserResponse
+	(*timestamppb.Timestamp)(nil),    // 20: google.protobuf.Timestamp
 }
 var file_bindery_identity_v1_operator_service_proto_depIdxs = []int32{
 	0,  // 0: bindery.identity.v1.OperatorUser.state:type_name -> bindery.identity.v1.OperatorUser.State
-	16, // 1: bindery.identity.v1.OperatorUser.created_at:type_name -> google.protobuf.Timestamp
-	16, // 2: bindery.identity.v1.OperatorUser.last_authenticated_at:type_name -> google.protobuf.Timestamp
+	20, // 1: bindery.identity.v1.OperatorUser.created_at:type_name -> google.protobuf.Timestamp
+	20, // 2: bindery.identity.v1.OperatorUser.last_authenticated_at:type_name -> google.protobuf.Timestamp
 	3,  // 3: bindery.identity.v1.ListUsersResponse.users:type_name -> bindery.identity.v1.OperatorUser
 	3,  // 4: bindery.identity.v1.SuspendUserResponse.user:type_name -> bindery.identity.v1.OperatorUser
 	3,  // 5: bindery.identity.v1.ReactivateUserResponse.user:type_name -> bindery.identity.v1.OperatorUser
-	16, // 6: bindery.identity.v1.CreateTokenResponse.expires_at:type_name -> google.protobuf.Timestamp
+	20, // 6: bindery.identity.v1.CreateTokenResponse.expires_at:type_name -> google.protobuf.Timestamp
 	1,  // 7: bindery.identity.v1.OperatorService.CreateUser:input_type -> bindery.identity.v1.CreateUserRequest
 	4,  // 8: bindery.identity.v1.OperatorService.ListUsers:input_type -> bindery.identity.v1.ListUsersRequest
 	6,  // 9: bindery.identity.v1.OperatorService.SuspendUser:input_type -> bindery.identity.v1.SuspendUserRequest
 	8,  // 10: bindery.identity.v1.OperatorService.ReactivateUser:input_type -> bindery.identity.v1.ReactivateUserRequest
 	10, // 11: bindery.identity.v1.OperatorService.DeleteUser:input_type -> bindery.identity.v1.DeleteUserRequest
-	12, // 12: bindery.identity.v1.OperatorService.CreateToken:input_type -> bindery.identity.v1.CreateTokenRequest
-	14, // 13: bindery.identity.v1.OperatorService.RotateSigningKey:input_type -> bindery.identity.v1.RotateSigningKeyRequest
-	2,  // 14: bindery.identity.v1.OperatorService.CreateUser:output_type -> bindery.identity.v1.CreateUserResponse
-	5,  // 15: bindery.identity.v1.OperatorService.ListUsers:output_type -> bindery.identity.v1.ListUsersResponse
-	7,  // 16: bindery.identity.v1.OperatorService.SuspendUser:output_type -> bindery.identity.v1.SuspendUserResponse
-	9,  // 17: bindery.identity.v1.OperatorService.ReactivateUser:output_type -> bindery.identity.v1.ReactivateUserResponse
-	11, // 18: bindery.identity.v1.OperatorService.DeleteUser:output_type -> bindery.identity.v1.DeleteUserResponse
-	13, // 19: bindery.identity.v1.OperatorService.CreateToken:output_type -> bindery.identity.v1.CreateTokenResponse
-	15, // 20: bindery.identity.v1.OperatorService.RotateSigningKey:output_type -> bindery.identity.v1.RotateSigningKeyResponse
-	14, // [14:21] is the sub-list for method output_type
-	7,  // [7:14] is the sub-list for method input_type
+	16, // 12: bindery.identity.v1.OperatorService.LinkUser:input_type -> bindery.identity.v1.LinkUserRequest
+	18, // 13: bindery.identity.v1.OperatorService.UnlinkUser:input_type -> bindery.identity.v1.UnlinkUserRequest
+	12, // 14: bindery.identity.v1.OperatorService.CreateToken:input_type -> bindery.identity.v1.CreateTokenRequest
+	14, // 15: bindery.identity.v1.OperatorService.RotateSigningKey:input_type -> bindery.identity.v1.RotateSigningKeyRequest
+	2,  // 16: bindery.identity.v1.OperatorService.CreateUser:output_type -> bindery.identity.v1.CreateUserResponse
+	5,  // 17: bindery.identity.v1.OperatorService.ListUsers:output_type -> bindery.identity.v1.ListUsersResponse
+	7,  // 18: bindery.identity.v1.OperatorService.SuspendUser:output_type -> bindery.identity.v1.SuspendUserResponse
+	9,  // 19: bindery.identity.v1.OperatorService.ReactivateUser:output_type -> bindery.identity.v1.ReactivateUserResponse
+	11, // 20: bindery.identity.v1.OperatorService.DeleteUser:output_type -> bindery.identity.v1.DeleteUserResponse
+	17, // 21: bindery.identity.v1.OperatorService.LinkUser:output_type -> bindery.identity.v1.LinkUserResponse
+	19, // 22: bindery.identity.v1.OperatorService.UnlinkUser:output_type -> bindery.identity.v1.UnlinkUserResponse
+	13, // 23: bindery.identity.v1.OperatorService.CreateToken:output_type -> bindery.identity.v1.CreateTokenResponse
+	15, // 24: bindery.identity.v1.OperatorService.RotateSigningKey:output_type -> bindery.identity.v1.RotateSigningKeyResponse
+	16, // [16:25] is the sub-list for method output_type
+	7,  // [7:16] is the sub-list for method input_type
 	7,  // [7:7] is the sub-list for extension type_name
 	7,  // [7:7] is the sub-list for extension extendee
 	0,  // [0:7] is the sub-list for field type_name
@@ -1088,7 +1326,7 @@ func file_bindery_identity_v1_operator_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_bindery_identity_v1_operator_service_proto_rawDesc), len(file_bindery_identity_v1_operator_service_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   15,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -24,6 +24,8 @@ const (
 	OperatorService_SuspendUser_FullMethodName      = "/bindery.identity.v1.OperatorService/SuspendUser"
 	OperatorService_ReactivateUser_FullMethodName   = "/bindery.identity.v1.OperatorService/ReactivateUser"
 	OperatorService_DeleteUser_FullMethodName       = "/bindery.identity.v1.OperatorService/DeleteUser"
+	OperatorService_LinkUser_FullMethodName         = "/bindery.identity.v1.OperatorService/LinkUser"
+	OperatorService_UnlinkUser_FullMethodName       = "/bindery.identity.v1.OperatorService/UnlinkUser"
 	OperatorService_CreateToken_FullMethodName      = "/bindery.identity.v1.OperatorService/CreateToken"
 	OperatorService_RotateSigningKey_FullMethodName = "/bindery.identity.v1.OperatorService/RotateSigningKey"
 )
@@ -49,6 +51,13 @@ type OperatorServiceClient interface {
 	// and address are free again, its id is not. Fails: USER_NOT_FOUND, LAST_OWNER
 	// when it is the last owner of something (OW-1).
 	DeleteUser(ctx context.Context, in *DeleteUserRequest, opts ...grpc.CallOption) (*DeleteUserResponse, error)
+	// Lets a user sign in by an account of an OpenID provider; nothing changes when it may
+	// already. Fails: USER_NOT_FOUND, EXTERNAL_LOGIN_TAKEN when the account is another
+	// user's.
+	LinkUser(ctx context.Context, in *LinkUserRequest, opts ...grpc.CallOption) (*LinkUserResponse, error)
+	// Ends that somebody may sign in by an account of an OpenID provider. Sessions that
+	// were begun by it stay. Fails: EXTERNAL_LOGIN_NOT_FOUND.
+	UnlinkUser(ctx context.Context, in *UnlinkUserRequest, opts ...grpc.CallOption) (*UnlinkUserResponse, error)
 	// Issues an IAM token for a user. Fails: USER_NOT_FOUND.
 	CreateToken(ctx context.Context, in *CreateTokenRequest, opts ...grpc.CallOption) (*CreateTokenResponse, error)
 	// Begins to sign with a new key; tokens signed by the old ones stay good.
@@ -113,6 +122,26 @@ func (c *operatorServiceClient) DeleteUser(ctx context.Context, in *DeleteUserRe
 	return out, nil
 }
 
+func (c *operatorServiceClient) LinkUser(ctx context.Context, in *LinkUserRequest, opts ...grpc.CallOption) (*LinkUserResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(LinkUserResponse)
+	err := c.cc.Invoke(ctx, OperatorService_LinkUser_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *operatorServiceClient) UnlinkUser(ctx context.Context, in *UnlinkUserRequest, opts ...grpc.CallOption) (*UnlinkUserResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UnlinkUserResponse)
+	err := c.cc.Invoke(ctx, OperatorService_UnlinkUser_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *operatorServiceClient) CreateToken(ctx context.Context, in *CreateTokenRequest, opts ...grpc.CallOption) (*CreateTokenResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CreateTokenResponse)
@@ -154,6 +183,13 @@ type OperatorServiceServer interface {
 	// and address are free again, its id is not. Fails: USER_NOT_FOUND, LAST_OWNER
 	// when it is the last owner of something (OW-1).
 	DeleteUser(context.Context, *DeleteUserRequest) (*DeleteUserResponse, error)
+	// Lets a user sign in by an account of an OpenID provider; nothing changes when it may
+	// already. Fails: USER_NOT_FOUND, EXTERNAL_LOGIN_TAKEN when the account is another
+	// user's.
+	LinkUser(context.Context, *LinkUserRequest) (*LinkUserResponse, error)
+	// Ends that somebody may sign in by an account of an OpenID provider. Sessions that
+	// were begun by it stay. Fails: EXTERNAL_LOGIN_NOT_FOUND.
+	UnlinkUser(context.Context, *UnlinkUserRequest) (*UnlinkUserResponse, error)
 	// Issues an IAM token for a user. Fails: USER_NOT_FOUND.
 	CreateToken(context.Context, *CreateTokenRequest) (*CreateTokenResponse, error)
 	// Begins to sign with a new key; tokens signed by the old ones stay good.
@@ -182,6 +218,12 @@ func (UnimplementedOperatorServiceServer) ReactivateUser(context.Context, *React
 }
 func (UnimplementedOperatorServiceServer) DeleteUser(context.Context, *DeleteUserRequest) (*DeleteUserResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteUser not implemented")
+}
+func (UnimplementedOperatorServiceServer) LinkUser(context.Context, *LinkUserRequest) (*LinkUserResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method LinkUser not implemented")
+}
+func (UnimplementedOperatorServiceServer) UnlinkUser(context.Context, *UnlinkUserRequest) (*UnlinkUserResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method UnlinkUser not implemented")
 }
 func (UnimplementedOperatorServiceServer) CreateToken(context.Context, *CreateTokenRequest) (*CreateTokenResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreateToken not implemented")
@@ -300,6 +342,42 @@ func _OperatorService_DeleteUser_Handler(srv interface{}, ctx context.Context, d
 	return interceptor(ctx, in, info, handler)
 }
 
+func _OperatorService_LinkUser_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(LinkUserRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServiceServer).LinkUser(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: OperatorService_LinkUser_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServiceServer).LinkUser(ctx, req.(*LinkUserRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _OperatorService_UnlinkUser_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UnlinkUserRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServiceServer).UnlinkUser(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: OperatorService_UnlinkUser_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServiceServer).UnlinkUser(ctx, req.(*UnlinkUserRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _OperatorService_CreateToken_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(CreateTokenRequest)
 	if err := dec(in); err != nil {
@@ -362,6 +440,14 @@ var OperatorService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "DeleteUser",
 			Handler:    _OperatorService_DeleteUser_Handler,
+		},
+		{
+			MethodName: "LinkUser",
+			Handler:    _OperatorService_LinkUser_Handler,
+		},
+		{
+			MethodName: "UnlinkUser",
+			Handler:    _OperatorService_UnlinkUser_Handler,
 		},
 		{
 			MethodName: "CreateToken",
