@@ -183,6 +183,7 @@ func beginOf(day time.Time, grouping recordsv1.TimeGrouping) time.Time {
 		return month
 	case recordsv1.TimeGrouping_YEAR:
 		return time.Date(day.Year(), time.January, 1, 0, 0, 0, 0, time.UTC)
+	case recordsv1.TimeGrouping_TIME_GROUPING_UNSPECIFIED, recordsv1.TimeGrouping_DAY:
 	}
 	return day
 }
