@@ -323,6 +323,8 @@ func TestQL_Defaults(t *testing.T) {
 		QuotaAPIKeys:              1000,
 		QuotaAuthorizedKeys:       1000,
 		QuotaAccessKeys:           1000,
+		QuotaOAuthClients:         100, // ours
+		QuotaOsLoginProfiles:      4000,
 	}
 	got := map[string]int64{}
 	for _, q := range c.Quotas() {

@@ -23,11 +23,13 @@ const (
 	QuotaGrantPolicies        = "organization-manager.grantPolicies.count"
 	QuotaGroupMembers         = "organization-manager.groupMembers.count"
 	QuotaSubjectGroups        = "organization-manager.subjectGroups.count" // that a subject is in
-	QuotaBillingAccounts      = "billing.accounts.count"                   // that a subject has made
+	QuotaOsLoginProfiles      = "organization-manager.osLoginProfiles.count"
+	QuotaBillingAccounts      = "billing.accounts.count" // that a subject has made
 	QuotaServiceAccounts      = "iam.serviceAccounts.count"
 	QuotaAPIKeys              = "iam.apiKeys.count" //nolint:gosec // an id, no key
 	QuotaAuthorizedKeys       = "iam.authorizedKeys.count"
 	QuotaAccessKeys           = "iam.accessKeys.count"
+	QuotaOAuthClients         = "iam.oauthClients.count"
 )
 
 // OnSubject is the type of resource of a quota that a single subject has.

@@ -25,6 +25,12 @@ const (
 	Invitation     = "inv"
 	RefreshToken   = "rft"
 	QuotaRequest   = "qrq"
+	OsLoginProfile = "olp"
+	UserSSHKey     = "usk"
+
+	OAuthClient       = "oac"
+	OAuthClientSecret = "oas"
+
 	Delivery       = "dlv"
 	Subscriber     = "sbs"
 	Notice         = "ntc"

@@ -46,6 +46,7 @@ var departures = []departure{
 	{"C-5", "yandex.cloud.organizationmanager.v1.UpdateOrganizationRequest.name", []string{emptyNameRule}, []string{emptyLongNameRule}},
 	{"C-5", "yandex.cloud.iam.v1.CreateServiceAccountRequest.name", []string{nameRule}, []string{longNameRule}},
 	{"NM-8, C-5: empty means unchanged", "yandex.cloud.iam.v1.UpdateServiceAccountRequest.name", []string{nameRule, "required=true"}, []string{emptyLongNameRule}},
+	{"NM-8: empty means unchanged", "yandex.cloud.iam.v1.UpdateOAuthClientRequest.name", []string{nameRule, "required=true"}, []string{emptyNameRule}},
 	{"SK-3: whatever is wrong with a JWT is answered the same", "yandex.cloud.iam.v1.CreateIamTokenRequest.jwt", []string{"string.max_len=8000"}, nil},
 	{"who updates another field sends no scopes", "yandex.cloud.iam.v1.UpdateApiKeyRequest.scopes", []string{"repeated.min_items=1"}, nil},
 	{"an unknown action can mean nothing", "yandex.cloud.access.AccessBindingDelta.action", nil, []string{"enum.defined_only=true"}},

@@ -57,6 +57,8 @@ var publicFiles = []protoreflect.FileDescriptor{
 	iamv1.File_yandex_cloud_iam_v1_key_service_proto,
 	iamv1.File_yandex_cloud_iam_v1_refresh_token_service_proto,
 	iamv1.File_yandex_cloud_iam_v1_role_service_proto,
+	iamv1.File_yandex_cloud_iam_v1_oauth_client_secret_service_proto,
+	iamv1.File_yandex_cloud_iam_v1_oauth_client_service_proto,
 	iamv1.File_yandex_cloud_iam_v1_service_account_service_proto,
 	iamv1.File_yandex_cloud_iam_v1_subject_details_service_proto,
 	iamv1.File_yandex_cloud_iam_v1_user_account_service_proto,
@@ -65,7 +67,10 @@ var publicFiles = []protoreflect.FileDescriptor{
 	operationpb.File_yandex_cloud_operation_operation_service_proto,
 	orgv1.File_yandex_cloud_organizationmanager_v1_group_service_proto,
 	orgv1.File_yandex_cloud_organizationmanager_v1_organization_service_proto,
+	orgv1.File_yandex_cloud_organizationmanager_v1_os_login_service_proto,
+	orgv1.File_yandex_cloud_organizationmanager_v1_ssh_certificate_service_proto,
 	orgv1.File_yandex_cloud_organizationmanager_v1_user_service_proto,
+	orgv1.File_yandex_cloud_organizationmanager_v1_user_ssh_key_service_proto,
 	rmv1.File_yandex_cloud_resourcemanager_v1_cloud_service_proto,
 	rmv1.File_yandex_cloud_resourcemanager_v1_folder_service_proto,
 }
@@ -165,6 +170,8 @@ func (d *doors) things(m protoreflect.MethodDescriptor) things {
 		"organization_id": d.org, "cloud_id": cloud.GetId(), "folder_id": folder.GetId(), "operation_id": op.GetId(),
 		"user_account_id": d.user, "subject_id": d.user, "invitation_id": "inv00000000000000000", "key_id": "aky00000000000000000", "role_id": "viewer", "api_endpoint_id": "iam",
 		"request_id": "rrq00000000000000000", "ticket_id": "tkt00000000000000000",
+		"oauth_client_id": "oac00000000000000000", "oauth_client_secret_id": "oas00000000000000000",
+		"os_login_profile_id": "olp00000000000000000", "user_ssh_key_id": "usk00000000000000000",
 		"subject_container_id": "fed00000000000000000", "external_id": "a-team",
 		"type": "resource-manager.folder", "id": folder.GetId(), // of a resource of any type
 	}

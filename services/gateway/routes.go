@@ -72,6 +72,12 @@ var routes = server.Routes{
 		"yandex.cloud.quotamanager.v1.QuotaRequestService":             resourceManager,
 		"yandex.cloud.resourcemanager.v1.CloudService":                 resourceManager,
 		"yandex.cloud.resourcemanager.v1.FolderService":                resourceManager,
+		"bindery.identity.v1.SshAuthorityService":                      identity,
+		"yandex.cloud.organizationmanager.v1.OsLoginService":           identity,
+		"yandex.cloud.organizationmanager.v1.SshCertificateService":    identity,
+		"yandex.cloud.organizationmanager.v1.UserSshKeyService":        identity,
+		"yandex.cloud.iam.v1.OAuthClientService":                       identity,
+		"yandex.cloud.iam.v1.OAuthClientSecretService":                 identity,
 
 		"yandex.cloud.iam.v1.awscompatibility.AccessKeyService":          identity,
 		"yandex.cloud.iam.v1.awscompatibility.TemporaryAccessKeyService": identity,

@@ -26,7 +26,7 @@ type removals struct {
 	db    *sqldb.DB
 	tree  accessv1.ResourceServiceClient
 	log   *zap.Logger
-	types map[string]letGo
+	types map[string][]letGo
 }
 
 const (
@@ -34,8 +34,11 @@ const (
 	removalsAtOnce      = 200
 )
 
-// on says what to do when resources of a type are removed. It is called before run.
-func (r *removals) on(resourceType string, do letGo) { r.types[resourceType] = do }
+// on says what to do, beside what was said before, when resources of a type are removed.
+// It is called before run.
+func (r *removals) on(resourceType string, do letGo) {
+	r.types[resourceType] = append(r.types[resourceType], do)
+}
 
 // run follows until ctx ends. What fails is tried again.
 func (r *removals) run(ctx context.Context) error {
@@ -93,8 +96,10 @@ func (r *removals) take(ctx context.Context, resourceType string, at, next remov
 		if now, err := r.place(ctx, tx, resourceType, r.db.ForUpdate()); err != nil || now != at {
 			return err
 		}
-		if err := r.types[resourceType](ctx, tx, ids); err != nil {
-			return err
+		for _, do := range r.types[resourceType] {
+			if err := do(ctx, tx, ids); err != nil {
+				return err
+			}
 		}
 		_, err = tx.ExecContext(ctx, `UPDATE identity_removals SET epoch = $2, revision = $3, id = $4 WHERE type = $1`,
 			resourceType, next.epoch, next.revision, next.id)

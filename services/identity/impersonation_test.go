@@ -285,7 +285,7 @@ func TestFollowRemovals(t *testing.T) {
 		var told []string
 		fail := true
 		f := &removals{
-			db: w.db, tree: accessv1.NewResourceServiceClient(w.Unit(Name, "accessbindings")), types: map[string]letGo{},
+			db: w.db, tree: accessv1.NewResourceServiceClient(w.Unit(Name, "accessbindings")), types: map[string][]letGo{},
 		}
 		f.on(typeFolder, func(_ context.Context, _ *sql.Tx, ids []string) error {
 			if fail {

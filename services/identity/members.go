@@ -261,6 +261,11 @@ func (s *Service) leave(ctx context.Context, job leaving) error {
 			}
 			return s.operations.Fail(ctx, tx, job.Operation, nil, cause)
 		}
+		for _, depart := range s.departures {
+			if err := depart(ctx, tx, job.Organization, job.Subject); err != nil {
+				return err
+			}
+		}
 		if err := s.recordLeaving(ctx, tx, job, audit.Done, "", nil); err != nil {
 			return err
 		}

@@ -232,6 +232,11 @@ func (s *Service) deleteUser(ctx context.Context, r registration) error {
 	}
 	err = sqldb.InTx(ctx, s.store.db, func(ctx context.Context, tx *sql.Tx) error {
 		if refusal == nil {
+			for _, also := range s.deletions {
+				if err := also(ctx, tx, u.ID); err != nil {
+					return err
+				}
+			}
 			return s.store.DeleteUser(ctx, tx, u.ID)
 		}
 		u.Deleting = false

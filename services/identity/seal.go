@@ -6,6 +6,7 @@ import (
 	"database/sql"
 
 	"github.com/bindery-iam/bindery/pkg/secret"
+	"github.com/bindery-iam/bindery/services/identity/oslogin"
 )
 
 // sealedSigningKeys are the private keys of those that sign; empty in retired ones.
@@ -14,7 +15,9 @@ var sealedSigningKeys = secret.Column{
 }
 
 // Sealed are the columns of this unit whose values are sealed.
-func Sealed() []secret.Column { return []secret.Column{sealedSigningKeys, sealedAccessKeys} }
+func Sealed() []secret.Column {
+	return []secret.Column{sealedSigningKeys, sealedAccessKeys, oslogin.SealedAuthorities}
+}
 
 // unseal opens the value of a row.
 func unseal(s *secret.Sealer, c secret.Column, id string, sealed []byte) ([]byte, error) {

@@ -2,6 +2,7 @@ package identity
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"net/http"
@@ -33,6 +34,8 @@ import (
 	awsv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/iam/v1/awscompatibility"
 	orgv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/organizationmanager/v1"
 	rmv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/resourcemanager/v1"
+	"github.com/bindery-iam/bindery/services/identity/oauthclients"
+	"github.com/bindery-iam/bindery/services/identity/oslogin"
 	"github.com/bindery-iam/bindery/services/identity/outbound"
 	"github.com/bindery-iam/bindery/services/identity/signin"
 )
@@ -51,7 +54,7 @@ func (c Config) Unit() server.Unit {
 		Seals: true,
 		Migrations: []sqldb.Migrations{
 			Migrations(), idempotency.Migrations(Name), jobs.Migrations(Name), audit.Migrations(Name), operation.Migrations(Name),
-			secret.Migrations(Name), signin.Migrations(Name),
+			secret.Migrations(Name), signin.Migrations(Name), oslogin.Migrations(Name), oauthclients.Migrations(Name),
 		},
 		Build: func(ctx context.Context, base server.Base) (*server.Parts, error) {
 			if err := c.Validate(); err != nil {
@@ -110,10 +113,16 @@ type Service struct {
 	limits        *quota.Limits
 	places        brmv1.PlaceServiceClient
 	removals      *removals
+	osLogin       *oslogin.Service
+	oauthClients  *oauthclients.Service
 
 	outside   *outbound.Client // for what tenants name
 	keySets   *outbound.KeySets
 	providers *outbound.Providers
+
+	// What else goes when a user is deleted, and when a subject leaves an organization.
+	deletions  []func(ctx context.Context, tx *sql.Tx, userID string) error
+	departures []func(ctx context.Context, tx *sql.Tx, organizationID, subjectID string) error
 }
 
 // New reads the signing keys, making the first ones on the first start.
@@ -163,11 +172,11 @@ func New(ctx context.Context, base server.Base) (*Service, error) {
 	}
 	s.resolvers["authorizedKey"] = s.authorizedKey
 	s.resolvers["apiKey"], s.resolvers["accessKey"] = s.accountOf(&apiKeyKind), s.accountOf(&accessKeyKind)
-	s.removals = &removals{db: base.DB, tree: s.tree, log: base.Log, types: map[string]letGo{}}
+	s.removals = &removals{db: base.DB, tree: s.tree, log: base.Log, types: map[string][]letGo{}}
 	if err := s.keys.open(ctx); err != nil {
 		return nil, err
 	}
-	if err := s.resealAccessKeys(ctx); err != nil {
+	if err := errors.Join(s.resealAccessKeys(ctx), s.resealAuthorities(ctx)); err != nil {
 		return nil, err
 	}
 	s.issuer = &authn.Issuer{Key: s.keys.signing, Epoch: s.keys.epoch, Now: base.Now}
@@ -180,6 +189,8 @@ func New(ctx context.Context, base server.Base) (*Service, error) {
 	jobs.Register(s.jobs, jobResume, s.resumeAccount)
 	jobs.Register(s.jobs, jobDeleteAccount, s.deleteAccount)
 	s.removals.on(typeAccount, s.letGoAccounts)
+	s.handleOsLogin(base, s.limits)
+	s.handleOAuthClients(s.limits)
 	if err := base.Metrics.Register(s.jobs); err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
@@ -222,6 +233,8 @@ func (s *Service) Parts() *server.Parts {
 			identityv1.RegisterInvitationServiceServer(r, &invitations{Service: s})
 			identityv1.RegisterSigningKeyServiceServer(r, &signingKeys{Service: s})
 			identityv1.RegisterWebServiceServer(r, &web{Service: s})
+			s.osLogin.Register(r)
+			s.oauthClients.Register(r)
 		},
 		RegisterOperator: func(r grpc.ServiceRegistrar) {
 			identityv1.RegisterOperatorServiceServer(r, &operators{Service: s})
@@ -229,7 +242,7 @@ func (s *Service) Parts() *server.Parts {
 		Resolvers:  s.resolvers,
 		Operations: s.operations,
 		Keys:       s.once,
-		Keyed: []string{
+		Keyed: append([]string{
 			awsv1.AccessKeyService_Create_FullMethodName,
 			awsv1.TemporaryAccessKeyService_CreateEphemeral_FullMethodName,
 			iamv1.ApiKeyService_Create_FullMethodName,
@@ -238,9 +251,11 @@ func (s *Service) Parts() *server.Parts {
 			identityv1.SessionService_CreateSession_FullMethodName,
 			identityv1.SessionService_RefreshSession_FullMethodName,
 			iamv1.KeyService_Create_FullMethodName,
-		},
+		}, oauthclients.Keyed...),
 		Usage: map[string]quota.Usage{
 			quotaInvites:                 s.invitesOf,
+			catalog.QuotaOsLoginProfiles: s.osLogin.ProfilesOf,
+			catalog.QuotaOAuthClients:    s.oauthClients.ClientsOf,
 			catalog.QuotaServiceAccounts: s.accountsOf,
 			catalog.QuotaAuthorizedKeys:  s.authorizedKeysIn,
 			catalog.QuotaAPIKeys:         s.keysOfCloud(&apiKeyKind),

@@ -95,7 +95,7 @@ func allRPCs() []rpc {
 		ownPolicyRPCs(organization, "organization-manager.organizations"),
 		ownPolicyRPCs(cloud, "resource-manager.clouds"),
 		ownPolicyRPCs(folder, "resource-manager.folders"),
-		invitationRPCs, memberRPCs, detailRPCs, userRPCs, keyRPCs, sessionRPCs, secretKeyRPCs,
+		invitationRPCs, memberRPCs, detailRPCs, userRPCs, keyRPCs, sessionRPCs, secretKeyRPCs, machineRPCs, oauthClientRPCs,
 		groupRPCs, externalGroupRPCs, analysisRPCs, questionRPCs, grantPolicyRPCs,
 		marketRPCs, marketDeskRPCs, grantRPCs, roleRequestRPCs, ticketRPCs,
 		billingRPCs, partnerRPCs, subaccountRPCs, moneyRPCs, consumptionRPCs(), customerRPCs, ownBindingRPCs(billing, "billing.accounts"),

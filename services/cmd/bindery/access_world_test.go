@@ -343,11 +343,14 @@ func (w *accessWorld) grow(k kind) *node {
 	return w.child(w.grow(parents[k]), k)
 }
 
-// made returns the id of what a finished operation made.
-func (w *accessWorld) made(op *operationpb.Operation, into interface {
+// identified is a message of something that has an id.
+type identified interface {
 	proto.Message
 	GetId() string
-}) string {
+}
+
+// made returns the id of what a finished operation made.
+func (w *accessWorld) made(op *operationpb.Operation, into identified) string {
 	w.t.Helper()
 	if !op.GetDone() {
 		w.t.Fatalf("operation %v is not done", op)

@@ -58,6 +58,7 @@ var repeatable = map[string]string{
 	"/bindery.access.v1.SubjectService/RemoveMembership":                                       "finds the subject out of the organization",
 	"/bindery.access.v1.SubjectService/RevokeToken":                                            "finds the token revoked",
 	"/bindery.access.v1.SubjectService/RevokeSessions":                                         "finds the sessions revoked",
+	"/yandex.cloud.organizationmanager.v1.SshCertificateService/Generate":                      "signs the same key once more, for the same hour",
 	"/bindery.identity.v1.ApiKeyTokenService/CreateTokenForApiKey":                             "issues another token, and ends none (TK-2)",
 	"/yandex.cloud.iam.v1.IamTokenService/Create":                                              "issues another token, and ends none (TK-2)",
 	"/yandex.cloud.iam.v1.IamTokenService/CreateForServiceAccount":                             "issues another token, and ends none (TK-2)",
