@@ -325,6 +325,8 @@ func TestQL_Defaults(t *testing.T) {
 		QuotaAccessKeys:           1000,
 		QuotaOAuthClients:         100, // ours
 		QuotaOsLoginProfiles:      4000,
+		QuotaWorkloadFederations:  50,
+		QuotaFederatedCredentials: 200,
 	}
 	got := map[string]int64{}
 	for _, q := range c.Quotas() {

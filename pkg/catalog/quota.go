@@ -30,6 +30,8 @@ const (
 	QuotaAuthorizedKeys       = "iam.authorizedKeys.count"
 	QuotaAccessKeys           = "iam.accessKeys.count"
 	QuotaOAuthClients         = "iam.oauthClients.count"
+	QuotaWorkloadFederations  = "iam.oidcWLIFederations.count"
+	QuotaFederatedCredentials = "iam.saFederatedCredentials.count" //nolint:gosec // an id
 )
 
 // OnSubject is the type of resource of a quota that a single subject has.

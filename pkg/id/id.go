@@ -31,6 +31,9 @@ const (
 	OAuthClient       = "oac"
 	OAuthClientSecret = "oas"
 
+	WorkloadFederation  = "wif"
+	FederatedCredential = "fcr"
+
 	Delivery       = "dlv"
 	Subscriber     = "sbs"
 	Notice         = "ntc"

@@ -28,6 +28,8 @@ import (
 	_ "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/iam"
 	_ "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/iam/v1"
 	_ "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/iam/v1/awscompatibility"
+	_ "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/iam/v1/workload"
+	_ "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/iam/v1/workload/oidc"
 	_ "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/oauth"
 	_ "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/operation"
 	_ "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/organizationmanager/v1"
@@ -45,6 +47,8 @@ var wholePackages = []protoreflect.FullName{
 	"yandex.cloud.endpoint",
 	"yandex.cloud.iam",
 	"yandex.cloud.iam.v1.awscompatibility",
+	"yandex.cloud.iam.v1.workload",
+	"yandex.cloud.iam.v1.workload.oidc",
 	"yandex.cloud.oauth",
 	"yandex.cloud.operation",
 	"yandex.cloud.priv.accessservice.v2",

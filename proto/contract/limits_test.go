@@ -36,6 +36,12 @@ const (
 	emptyLongNameRule = `string.pattern=^(?:|[a-z][-a-z0-9]{1,61}[a-z0-9])$`
 )
 
+// labelRules are those of labels where the contract has none (NM-5).
+var labelRules = []string{
+	"map.keys.string.max_len=63", "map.keys.string.min_len=1", "map.keys.string.pattern=^(?:[a-z][-_0-9a-z]*)$", "map.max_pairs=64",
+	"map.values.string.max_len=63", "map.values.string.pattern=^(?:[-_0-9a-z]*)$",
+}
+
 // departures is the whole list.
 var departures = []departure{
 	{"CR-2: the first cloud needs no organization", "yandex.cloud.resourcemanager.v1.CreateCloudRequest.organization_id", []string{"required=true"}, nil},
@@ -49,6 +55,12 @@ var departures = []departure{
 	{"NM-8: empty means unchanged", "yandex.cloud.iam.v1.UpdateOAuthClientRequest.name", []string{nameRule, "required=true"}, []string{emptyNameRule}},
 	{"SK-3: whatever is wrong with a JWT is answered the same", "yandex.cloud.iam.v1.CreateIamTokenRequest.jwt", []string{"string.max_len=8000"}, nil},
 	{"who updates another field sends no scopes", "yandex.cloud.iam.v1.UpdateApiKeyRequest.scopes", []string{"repeated.min_items=1"}, nil},
+	{"C-5", "yandex.cloud.iam.v1.workload.oidc.CreateFederationRequest.name", []string{nameRule}, []string{longNameRule}},
+	{"NM-8, C-5: empty means unchanged", "yandex.cloud.iam.v1.workload.oidc.UpdateFederationRequest.name", []string{nameRule}, []string{emptyLongNameRule}},
+	{"who updates another field sends no audiences", "yandex.cloud.iam.v1.workload.oidc.UpdateFederationRequest.audiences", []string{"repeated.min_items=1"}, nil},
+	{"NM-5", "yandex.cloud.iam.v1.workload.oidc.CreateFederationRequest.labels", nil, labelRules},
+	{"NM-5", "yandex.cloud.iam.v1.workload.oidc.UpdateFederationRequest.labels", nil, labelRules},
+	{"no token is without a subject", "yandex.cloud.iam.v1.workload.CreateFederatedCredentialRequest.external_subject_id", nil, []string{"required=true"}},
 	{"an unknown action can mean nothing", "yandex.cloud.access.AccessBindingDelta.action", nil, []string{"enum.defined_only=true"}},
 }
 

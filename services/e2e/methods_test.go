@@ -31,6 +31,8 @@ import (
 	endpointpb "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/endpoint"
 	iamv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/iam/v1"
 	awsv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/iam/v1/awscompatibility"
+	workloadv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/iam/v1/workload"
+	oidcv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/iam/v1/workload/oidc"
 	operationpb "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/operation"
 	orgv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/organizationmanager/v1"
 	accessservicev2 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/priv/accessservice/v2"
@@ -178,7 +180,7 @@ func (d *doors) things(m protoreflect.MethodDescriptor) things {
 	d.subjects(ctx, m.Parent().Name(), folder.GetId(), w)
 	w["resource_id"] = map[protoreflect.Name]string{
 		"OrganizationService": d.org, "CloudService": cloud.GetId(), "FolderService": folder.GetId(),
-		"ServiceAccountService": w["service_account_id"], "GroupService": w["group_id"],
+		"ServiceAccountService": w["service_account_id"], "GroupService": w["group_id"], "FederationService": w["federation_id"],
 	}[m.Parent().Name()]
 	return w
 }
@@ -218,6 +220,17 @@ func (d *doors) subjects(ctx context.Context, service protoreflect.Name, folder 
 			d.t.Fatal(err)
 		}
 		w["access_key_id"] = key.GetAccessKey().GetId()
+	case "FederationService", "FederatedCredentialService":
+		federation, credential := new(oidcv1.Federation), new(workloadv1.FederatedCredential)
+		op, err := oidcv1.NewFederationServiceClient(d.conn).Create(ctx, &oidcv1.CreateFederationRequest{
+			FolderId: folder, Name: "issuer", Audiences: []string{"bindery"}, Issuer: "https://issuer.example", JwksUrl: "https://issuer.example/keys",
+		})
+		made(op, err, federation)
+		op, err = workloadv1.NewFederatedCredentialServiceClient(d.conn).Create(ctx, &workloadv1.CreateFederatedCredentialRequest{
+			ServiceAccountId: account.GetId(), FederationId: federation.GetId(), ExternalSubjectId: "workload",
+		})
+		made(op, err, credential)
+		w["federation_id"], w["federated_credential_id"] = federation.GetId(), credential.GetId()
 	case "KeyService":
 		key, err := iamv1.NewKeyServiceClient(d.conn).Create(ctx, &iamv1.CreateKeyRequest{ServiceAccountId: account.GetId()})
 		if err != nil {

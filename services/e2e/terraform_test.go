@@ -47,6 +47,7 @@ func TestTerraform(t *testing.T) {
 			{"service account key", (*provider).authorizedKeys},
 			{"API key", (*provider).apiKeys},
 			{"static access key", (*provider).accessKeys},
+			{"workload identity", (*provider).workloads},
 			{"role and user", (*provider).rolesAndUsers},
 			{"organization", (*provider).organization},
 			{"group", (*provider).groups},

@@ -27,6 +27,8 @@ import (
 	endpointpb "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/endpoint"
 	iamv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/iam/v1"
 	awscompatibilityv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/iam/v1/awscompatibility"
+	workloadv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/iam/v1/workload"
+	workloadoidcv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/iam/v1/workload/oidc"
 	operationpb "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/operation"
 	orgv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/organizationmanager/v1"
 	accessservicev2 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/priv/accessservice/v2"
@@ -101,6 +103,9 @@ var registrations = []func(context.Context, *runtime.ServeMux, *grpc.ClientConn)
 	identityv1.RegisterInvitationServiceHandler,
 	identityv1.RegisterSessionServiceHandler,
 	identityv1.RegisterSshAuthorityServiceHandler,
+	identityv1.RegisterTokenExchangeServiceHandler,
+	workloadv1.RegisterFederatedCredentialServiceHandler,
+	workloadoidcv1.RegisterFederationServiceHandler,
 	marketplacev1.RegisterProductAccessRequestServiceHandler,
 	marketplacev1.RegisterProductInstanceServiceHandler,
 	marketplacev1.RegisterProductServiceHandler,
@@ -130,6 +135,7 @@ var registrations = []func(context.Context, *runtime.ServeMux, *grpc.ClientConn)
 	brmv1.RegisterDeletionServiceHandler, // clouds/{id}:state is also a clouds/{id}
 	brmv1.RegisterOrganizationServiceHandler,
 	registerFiles,
+	registerOAuth,
 }
 
 // newREST returns the handler that turns REST calls into gRPC calls over conn.

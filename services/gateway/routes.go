@@ -79,6 +79,9 @@ var routes = server.Routes{
 		"yandex.cloud.iam.v1.OAuthClientService":                       identity,
 		"yandex.cloud.iam.v1.OAuthClientSecretService":                 identity,
 
+		"bindery.identity.v1.TokenExchangeService":                       identity,
+		"yandex.cloud.iam.v1.workload.FederatedCredentialService":        identity,
+		"yandex.cloud.iam.v1.workload.oidc.FederationService":            identity,
 		"yandex.cloud.iam.v1.awscompatibility.AccessKeyService":          identity,
 		"yandex.cloud.iam.v1.awscompatibility.TemporaryAccessKeyService": identity,
 	},

@@ -32,9 +32,10 @@ const (
 
 // What somebody proved itself by, in audit records.
 const (
-	credentialOAuth   = "oauth_token" //nolint:gosec // the kind of one
-	credentialKey     = "authorized_key"
-	credentialSession = "refresh_token"
+	credentialOAuth     = "oauth_token" //nolint:gosec // the kind of one
+	credentialKey       = "authorized_key"
+	credentialSession   = "refresh_token"
+	credentialFederated = "federated_credential"
 )
 
 // proof is who proved itself, and by what.
@@ -42,6 +43,7 @@ type proof struct {
 	subject  authz.Resource // the account
 	typ      string         // of the subject
 	until    time.Time      // the end of the account; zero for never
+	session  authn.TokenID  // that the token ends with; zero for none
 	details  map[string]any // what it proved itself by, for the audit record
 	lastUsed time.Time
 	used     func(ctx context.Context, tx *sql.Tx, at time.Time) error // notes the use
@@ -135,7 +137,7 @@ func (s *Service) holderActive(ctx context.Context, h Holder) (active bool, unti
 
 // exchange issues a token for a proof, which ends with its account.
 func (s *Service) exchange(ctx context.Context, p proof) (*iamv1.CreateIamTokenResponse, error) {
-	token, err := s.issuer.IssueGrant(authn.Grant{Type: p.typ, ID: p.subject.ID, Until: p.until}, authn.MaxTokenLife)
+	token, err := s.issuer.IssueGrant(authn.Grant{Type: p.typ, ID: p.subject.ID, Session: p.session, Until: p.until}, authn.MaxTokenLife)
 	if err != nil {
 		return nil, err
 	}

@@ -31,6 +31,12 @@ const (
 
 	ReasonExternalLoginTaken    = "EXTERNAL_LOGIN_TAKEN"
 	ReasonExternalLoginNotFound = "EXTERNAL_LOGIN_NOT_FOUND"
+
+	ReasonFederationNotFound          = "FEDERATION_NOT_FOUND"
+	ReasonFederationNameTaken         = "FEDERATION_NAME_TAKEN"
+	ReasonFederatedCredentialNotFound = "FEDERATED_CREDENTIAL_NOT_FOUND" //nolint:gosec // a reason
+	ReasonFederatedCredentialExists   = "FEDERATED_CREDENTIAL_EXISTS"    //nolint:gosec // a reason
+	ReasonIssuerUnavailable           = "ISSUER_UNAVAILABLE"
 )
 
 // Every "no" of this unit.
@@ -54,12 +60,26 @@ var (
 	// One answer for every bad credential, so that it tells nothing.
 	errCredential = apierr.Unauthenticated(ReasonCredentialsInvalid, "the credentials are not valid")
 
+	errSubjectToken = apierr.Unauthenticated(ReasonCredentialsInvalid, "subject_token is not good for the service account") // whatever is wrong with it
+	errIssuerKeys   = apierr.Unavailable(ReasonIssuerUnavailable, "the keys of the token's issuer cannot be read at the moment, try again")
+
+	errFederationParentDeleted   = apierr.Precondition(ReasonAccountParentDeleted, "the folder of the federation was deleted")
+	errFederatedCredentialExists = apierr.AlreadyExists(ReasonFederatedCredentialExists, "the service account has a credential for this subject of the federation")
+
 	errWithdrawn = apierr.Unavailable(apierr.ReasonUnavailable, "the user could not be registered and was withdrawn, try again")
 
 	errDescription          = apierr.InvalidField("description", "must be valid UTF-8 without NUL")
 	errPastEnd              = apierr.InvalidField("expires_at", "must be later than now")
 	errAccountParentDeleted = apierr.Precondition(ReasonAccountParentDeleted, "the folder of the service account was deleted")
 )
+
+func errFederationNotFound(federationID string) *apierr.Error {
+	return apierr.NotFound(ReasonFederationNotFound, "workload identity federation %s not found", federationID)
+}
+
+func errFederationNameTaken(name string) *apierr.Error {
+	return apierr.AlreadyExists(ReasonFederationNameTaken, "a workload identity federation named %q exists in the folder", name)
+}
 
 func errAccountNotFound(accountID string) *apierr.Error {
 	return apierr.NotFound(ReasonAccountNotFound, "service account %s not found", accountID)

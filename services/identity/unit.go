@@ -32,6 +32,8 @@ import (
 	brmv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/resourcemanager/v1"
 	iamv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/iam/v1"
 	awsv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/iam/v1/awscompatibility"
+	workloadv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/iam/v1/workload"
+	oidcv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/iam/v1/workload/oidc"
 	orgv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/organizationmanager/v1"
 	rmv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/resourcemanager/v1"
 	"github.com/bindery-iam/bindery/services/identity/oauthclients"
@@ -191,10 +193,20 @@ func New(ctx context.Context, base server.Base) (*Service, error) {
 	s.removals.on(typeAccount, s.letGoAccounts)
 	s.handleOsLogin(base, s.limits)
 	s.handleOAuthClients(s.limits)
+	s.handleWorkloads()
 	if err := base.Metrics.Register(s.jobs); err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
 	return s, nil
+}
+
+// handleWorkloads registers what federations and their credentials need.
+func (s *Service) handleWorkloads() {
+	jobs.Register(s.jobs, jobCreateFederation, s.registerFederation)
+	jobs.Register(s.jobs, jobDeleteFederation, s.deleteFederation)
+	jobs.Register(s.jobs, jobEndWorkloadTokens, s.endWorkloadTokens)
+	s.resolvers["federatedCredential"] = s.accountOfCredential
+	s.removals.on(typeFederation, s.letGoFederations)
 }
 
 // handleMembers registers what users, members and invitations need.
@@ -235,6 +247,11 @@ func (s *Service) Parts() *server.Parts {
 			identityv1.RegisterWebServiceServer(r, &web{Service: s})
 			s.osLogin.Register(r)
 			s.oauthClients.Register(r)
+			oidcv1.RegisterFederationServiceServer(r, &federations{
+				Service: s, Bindings: access.Bindings{Client: s.bindings, Type: typeFederation},
+			})
+			workloadv1.RegisterFederatedCredentialServiceServer(r, &federatedCredentials{Service: s})
+			identityv1.RegisterTokenExchangeServiceServer(r, &tokenExchange{Service: s})
 		},
 		RegisterOperator: func(r grpc.ServiceRegistrar) {
 			identityv1.RegisterOperatorServiceServer(r, &operators{Service: s})
@@ -260,6 +277,9 @@ func (s *Service) Parts() *server.Parts {
 			catalog.QuotaAuthorizedKeys:  s.authorizedKeysIn,
 			catalog.QuotaAPIKeys:         s.keysOfCloud(&apiKeyKind),
 			catalog.QuotaAccessKeys:      s.keysOfCloud(&accessKeyKind),
+
+			catalog.QuotaWorkloadFederations:  s.federationsOf,
+			catalog.QuotaFederatedCredentials: s.keysOfCloud(&federatedCredentialKind),
 		},
 		Ready: func(context.Context) error {
 			if s.keys.signing().Private == nil {

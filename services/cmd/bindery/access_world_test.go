@@ -29,6 +29,7 @@ import (
 	brmv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/resourcemanager/v1"
 	accesspb "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/access"
 	iamv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/iam/v1"
+	oidcv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/iam/v1/workload/oidc"
 	operationpb "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/operation"
 	orgv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/organizationmanager/v1"
 	rmv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/resourcemanager/v1"
@@ -211,20 +212,21 @@ type kind string
 
 // The kinds.
 const (
-	account      kind = "iam.serviceAccount"
-	folder       kind = "resource-manager.folder"
-	cloud        kind = "resource-manager.cloud"
-	group        kind = "organization-manager.group"
-	billing      kind = "billing.account"
-	publisher    kind = "marketplace.publisher"
-	product      kind = "marketplace.product"
-	instance     kind = "marketplace.productInstance"
-	federation   kind = "organization-manager.federation"
-	organization kind = "organization-manager.organization"
+	account        kind = "iam.serviceAccount"
+	workloadIssuer kind = "iam.workloadIdentityFederation"
+	folder         kind = "resource-manager.folder"
+	cloud          kind = "resource-manager.cloud"
+	group          kind = "organization-manager.group"
+	billing        kind = "billing.account"
+	publisher      kind = "marketplace.publisher"
+	product        kind = "marketplace.product"
+	instance       kind = "marketplace.productInstance"
+	federation     kind = "organization-manager.federation"
+	organization   kind = "organization-manager.organization"
 )
 
 // parents say below what each kind stands.
-var parents = map[kind]kind{account: folder, folder: cloud, cloud: organization, group: organization, federation: organization, billing: organization, product: publisher, instance: folder}
+var parents = map[kind]kind{account: folder, workloadIssuer: folder, folder: cloud, cloud: organization, group: organization, federation: organization, billing: organization, product: publisher, instance: folder}
 
 // word is the kind as the table says it.
 func (k kind) word() string { return string(k)[strings.IndexByte(string(k), '.')+1:] }
@@ -317,6 +319,10 @@ func (w *accessWorld) child(n *node, k kind) *node {
 		op, err := iamv1.NewServiceAccountServiceClient(w.Conn).Create(w.as(n.owner), &iamv1.CreateServiceAccountRequest{FolderId: n.id, Name: w.unique()})
 		w.must(err)
 		c.id, c.operation = w.made(op, new(iamv1.ServiceAccount)), op.GetId()
+	case workloadIssuer:
+		op, err := oidcv1.NewFederationServiceClient(w.Conn).Create(w.as(n.owner), w.federation(n.id))
+		w.must(err)
+		c.id, c.operation = w.made(op, new(oidcv1.Federation)), op.GetId()
 	case product:
 		c.id, c.operation = w.productOf(n)
 	case instance:

@@ -152,7 +152,10 @@ func meaning(r rpc, m mutation) expectation {
 		{`CreateRoleRequest (role_id|resource|duration|expires_at)`, append(unknown, r.inside)},
 		{`UploadTicketAttachment (name|size|data) `, append(refused, r.inside)},
 		{`SetLimit `, append(unknown, codes.OK)},
-		{`(ApiKeyToken|Credential)Service/`, append(unproven, r.inside)},
+		{`identity\.v1\.(ApiKeyToken|Credential)Service/`, append(unproven, r.inside)},
+		{`TokenExchangeService/`, append(unproven, codes.InvalidArgument)},
+		{`oidc\.FederationService/\w+ (issuer|jwks_url|audiences)`, append(refused, r.inside)},
+		{`FederatedCredentialService/Create external_subject_id`, append(refused, r.inside)},
 		{`(ApiKey|AccessKey)Service/(List|Create) service_account_id empty$`, unknown},                                                // the caller is no service account
 		{`v1\.(Resource|Subject|OperationLog)Service/|CreateToken`, append(unknown, codes.OK)},                                        // units, and what they made before
 		{`NotificationService/Notify `, append(refused, codes.OK)},                                                                    // what is not there has no owners

@@ -60,6 +60,7 @@ var repeatable = map[string]string{
 	"/bindery.access.v1.SubjectService/RevokeSessions":                                         "finds the sessions revoked",
 	"/yandex.cloud.organizationmanager.v1.SshCertificateService/Generate":                      "signs the same key once more, for the same hour",
 	"/bindery.identity.v1.ApiKeyTokenService/CreateTokenForApiKey":                             "issues another token, and ends none (TK-2)",
+	"/bindery.identity.v1.TokenExchangeService/ExchangeToken":                                  "issues another token, and ends none (TK-2)",
 	"/yandex.cloud.iam.v1.IamTokenService/Create":                                              "issues another token, and ends none (TK-2)",
 	"/yandex.cloud.iam.v1.IamTokenService/CreateForServiceAccount":                             "issues another token, and ends none (TK-2)",
 	"/yandex.cloud.iam.v1.IamTokenService/Revoke":                                              "finds the token revoked (TK-3)",

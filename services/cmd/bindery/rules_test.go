@@ -17,8 +17,8 @@ const root = "../../.."
 
 // groups are all groups of the catalogue of rules, with how many rules each has: those of
 // the domain, C which are the conflicts between its sources, and our own (BI-9, EX, NM-9, MR
-// from 19 on, RQ, ST, SC-21, SC-22, US).
-var groups = map[string]int{"RH": 10, "SU": 11, "PG": 5, "AB": 13, "C": 10, "PR": 7, "MF": 1, "NT": 5, "AS": 20, "CR": 11, "OW": 8, "GR": 6, "DL": 15, "NM": 9, "QL": 4, "SK": 9, "IM": 3, "AP": 10, "TK": 7, "AU": 8, "BI": 9, "EX": 10, "MR": 25, "RQ": 10, "ST": 6, "PT": 47, "SC": 22, "US": 6}
+// from 19 on, RQ, ST, WI, SC-21, SC-22, US).
+var groups = map[string]int{"RH": 10, "SU": 11, "PG": 5, "AB": 13, "C": 10, "PR": 7, "MF": 1, "NT": 5, "AS": 20, "CR": 11, "OW": 8, "GR": 6, "DL": 15, "NM": 9, "QL": 4, "SK": 9, "IM": 3, "AP": 10, "TK": 7, "AU": 8, "BI": 9, "EX": 10, "MR": 25, "RQ": 10, "ST": 6, "WI": 4, "PT": 47, "SC": 22, "US": 6}
 
 // rule is one row of the index in the README.
 type rule struct {
@@ -78,7 +78,7 @@ func mentions(text, id string) bool {
 
 var (
 	testPattern  = regexp.MustCompile(`(?m)^func (Test\w+|Fuzz\w+)\(`)
-	partPattern  = regexp.MustCompile(`^(RH|SU|PG|AB|AS|CR|OW|GR|DL|NM|NT|QL|AP|PR|MF|SK|IM|TK|AU|BI|EX|MR|RQ|ST|PT|SC|US)(\d+)$`)
+	partPattern  = regexp.MustCompile(`^(RH|SU|PG|AB|AS|CR|OW|GR|DL|NM|NT|QL|AP|PR|MF|SK|IM|TK|AU|BI|EX|MR|RQ|ST|WI|PT|SC|US)(\d+)$`)
 	indexPattern = regexp.MustCompile(`^\| ([A-Z]{1,2}-\d+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$`)
 )
 

@@ -42,7 +42,7 @@ var (
 	errBusy    = fmt.Errorf("%w: too many calls are under way", ErrUnread)
 )
 
-// Client calls addresses that tenants named. Safe for concurrent use.
+// Client calls addresses that tenants named (WI-2). Safe for concurrent use.
 type Client struct {
 	http     *http.Client
 	guard    *ssrf.Guardian
