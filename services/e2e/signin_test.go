@@ -75,7 +75,7 @@ func loginByProvider(t *testing.T, s, identity, gateway *server) {
 	command(t, "user", "link", "--data-dir", identity.dataDir, "--login", "ada", "--issuer", issuer, "--subject", "id-1")
 
 	session := filepath.Join(dir, "kept", "session.json")
-	login := exec.CommandContext(t.Context(), binary(t), "login", "--server", at, "--session", session, "--no-browser") //nolint:gosec // the program under test
+	login := exec.CommandContext(t.Context(), binary(t), "login", "--server", at, "--session", session, "--no-browser")
 	var problems bytes.Buffer
 	login.Stderr = &problems
 	out, err := login.StdoutPipe()
@@ -141,7 +141,7 @@ func loginByProvider(t *testing.T, s, identity, gateway *server) {
 // age makes the IAM token of a kept session look as if it ended soon.
 func age(t *testing.T, file string) {
 	t.Helper()
-	text, err := os.ReadFile(file) //nolint:gosec // of the test
+	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}

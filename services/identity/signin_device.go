@@ -119,7 +119,7 @@ func (s *Store) LockWaiting(ctx context.Context, tx *sql.Tx, column string, valu
 	var denied, asked, ends int64
 	err = tx.QueryRowContext(ctx, `
 		SELECT hash, user_code, client_id, device, session, denied, asked_at, expires_at FROM identity_device_logins
-		WHERE `+column+` = $1`+s.db.ForUpdate(), value, //nolint:gosec // one of two names
+		WHERE `+column+` = $1`+s.db.ForUpdate(), value,
 	).Scan(&w.hash, &w.UserCode, &w.ClientID, &w.Name, &w.session, &denied, &asked, &ends)
 	if errors.Is(err, sql.ErrNoRows) {
 		return w, signin.ErrNoDevice

@@ -54,7 +54,7 @@ type lie struct {
 
 const (
 	oidcClient   = "bindery"
-	oidcSecret   = "provider-client-secret" //nolint:gosec // of the test
+	oidcSecret   = "provider-client-secret"
 	oidcPassword = "correct horse"
 )
 

@@ -58,8 +58,8 @@ func (f sessionFlags) locked(fn func(file string) error) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = l.Close() }()                                    // which unlocks
-	if err := syscall.Flock(int(l.Fd()), syscall.LOCK_EX); err != nil { //nolint:gosec // a file descriptor is small
+	defer func() { _ = l.Close() }() // which unlocks
+	if err := syscall.Flock(int(l.Fd()), syscall.LOCK_EX); err != nil {
 		return fmt.Errorf("lock %s: %w", l.Name(), err)
 	}
 	return fn(file)
@@ -95,7 +95,7 @@ func readSession(file string) (*keptSession, error) {
 
 // save writes the file whole or not at all, for its user alone.
 func (s *keptSession) save(file string) error {
-	text, err := json.MarshalIndent(s, "", "  ")
+	text, err := json.MarshalIndent(s, "", "  ") //nolint:gosec // what the file is for
 	if err != nil {
 		return err
 	}
@@ -130,7 +130,7 @@ func (s *keptSession) client() (*http.Client, error) {
 	if !pool.AppendCertsFromPEM(pem) {
 		return nil, fmt.Errorf("%s: no certificate in it", s.CA)
 	}
-	t := http.DefaultTransport.(*http.Transport).Clone() //nolint:errcheck // it is one
+	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 	c.Transport = t
 	return c, nil

@@ -48,7 +48,7 @@ func (s *service) cookieName(name string) string {
 }
 
 func (s *service) setCookie(w http.ResponseWriter, name, value string, life time.Duration) {
-	http.SetCookie(w, &http.Cookie{
+	http.SetCookie(w, &http.Cookie{ //nolint:gosec // Secure where the site is
 		Name: s.cookieName(name), Value: value, Path: "/", MaxAge: int(life / time.Second), Secure: s.secure, HttpOnly: true, SameSite: http.SameSiteLaxMode,
 	})
 }
@@ -93,7 +93,7 @@ func (s *service) choose(w http.ResponseWriter, r *http.Request) error {
 	_, session, err := s.present(r)
 	switch {
 	case err == nil && target != "":
-		http.Redirect(w, r, target, http.StatusSeeOther)
+		http.Redirect(w, r, target, http.StatusSeeOther) //nolint:gosec // one of two pages, by back
 		return nil
 	case err == nil:
 		s.show(w, http.StatusOK, page{
