@@ -11,11 +11,11 @@ import (
 
 // ListOwnedBindings lists the bindings of a resource for the unit that owns it. Fails:
 // TYPE_NOT_OWNED.
-func (s *Resources) ListOwnedBindings(ctx context.Context, req *accessv1.ListAccessBindingsRequest) (*accessv1.ListAccessBindingsResponse, error) {
-	if err := owned(ctx, req.GetResource().GetType()); err != nil {
+func (s *Resources) ListOwnedBindings(ctx context.Context, req *accessv1.ListOwnedBindingsRequest) (*accessv1.ListAccessBindingsResponse, error) {
+	if err := owned(ctx, req.GetList().GetResource().GetType()); err != nil {
 		return nil, err
 	}
-	return s.bindings.ListAccessBindings(ctx, req)
+	return s.bindings.ListAccessBindings(ctx, req.GetList())
 }
 
 // UpdateOwnedBindings changes the bindings of a resource for the user who asks the unit

@@ -29,9 +29,9 @@ func (s *subaccountAccess) ListSubaccountAccessBindings(ctx context.Context, req
 	if err != nil {
 		return nil, err
 	}
-	got, err := s.tree.ListOwnedBindings(ctx, &accessv1.ListAccessBindingsRequest{
+	got, err := s.tree.ListOwnedBindings(ctx, &accessv1.ListOwnedBindingsRequest{List: &accessv1.ListAccessBindingsRequest{
 		Resource: treeResource(c.resource()), PageSize: req.GetPageSize(), PageToken: req.GetPageToken(), ChangeableOnly: true,
-	})
+	}})
 	if err != nil {
 		return nil, apierr.FromRPC(err)
 	}

@@ -263,6 +263,52 @@ func (x *UpdateAutomaticBindingsResponse) GetRevision() int64 {
 	return 0
 }
 
+// Request of ListOwnedBindings.
+type ListOwnedBindingsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The resource and the page.
+	List          *ListAccessBindingsRequest `protobuf:"bytes,1,opt,name=list,proto3" json:"list,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListOwnedBindingsRequest) Reset() {
+	*x = ListOwnedBindingsRequest{}
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListOwnedBindingsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListOwnedBindingsRequest) ProtoMessage() {}
+
+func (x *ListOwnedBindingsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListOwnedBindingsRequest.ProtoReflect.Descriptor instead.
+func (*ListOwnedBindingsRequest) Descriptor() ([]byte, []int) {
+	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ListOwnedBindingsRequest) GetList() *ListAccessBindingsRequest {
+	if x != nil {
+		return x.List
+	}
+	return nil
+}
+
 // Request of UpdateOwnedBindings.
 type UpdateOwnedBindingsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -277,7 +323,7 @@ type UpdateOwnedBindingsRequest struct {
 
 func (x *UpdateOwnedBindingsRequest) Reset() {
 	*x = UpdateOwnedBindingsRequest{}
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[4]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -289,7 +335,7 @@ func (x *UpdateOwnedBindingsRequest) String() string {
 func (*UpdateOwnedBindingsRequest) ProtoMessage() {}
 
 func (x *UpdateOwnedBindingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[4]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -302,7 +348,7 @@ func (x *UpdateOwnedBindingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateOwnedBindingsRequest.ProtoReflect.Descriptor instead.
 func (*UpdateOwnedBindingsRequest) Descriptor() ([]byte, []int) {
-	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{4}
+	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *UpdateOwnedBindingsRequest) GetUpdate() *UpdateAccessBindingsRequest {
@@ -334,7 +380,7 @@ type CheckGiverRequest struct {
 
 func (x *CheckGiverRequest) Reset() {
 	*x = CheckGiverRequest{}
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[5]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -346,7 +392,7 @@ func (x *CheckGiverRequest) String() string {
 func (*CheckGiverRequest) ProtoMessage() {}
 
 func (x *CheckGiverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[5]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -359,7 +405,7 @@ func (x *CheckGiverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckGiverRequest.ProtoReflect.Descriptor instead.
 func (*CheckGiverRequest) Descriptor() ([]byte, []int) {
-	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{5}
+	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *CheckGiverRequest) GetResource() *Resource {
@@ -394,7 +440,7 @@ type CheckGiverResponse struct {
 
 func (x *CheckGiverResponse) Reset() {
 	*x = CheckGiverResponse{}
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[6]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -406,7 +452,7 @@ func (x *CheckGiverResponse) String() string {
 func (*CheckGiverResponse) ProtoMessage() {}
 
 func (x *CheckGiverResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[6]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -419,7 +465,7 @@ func (x *CheckGiverResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckGiverResponse.ProtoReflect.Descriptor instead.
 func (*CheckGiverResponse) Descriptor() ([]byte, []int) {
-	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{6}
+	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *CheckGiverResponse) GetRevision() int64 {
@@ -442,7 +488,7 @@ type ListHoldersRequest struct {
 
 func (x *ListHoldersRequest) Reset() {
 	*x = ListHoldersRequest{}
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[7]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -454,7 +500,7 @@ func (x *ListHoldersRequest) String() string {
 func (*ListHoldersRequest) ProtoMessage() {}
 
 func (x *ListHoldersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[7]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -467,7 +513,7 @@ func (x *ListHoldersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListHoldersRequest.ProtoReflect.Descriptor instead.
 func (*ListHoldersRequest) Descriptor() ([]byte, []int) {
-	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{7}
+	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListHoldersRequest) GetResource() *Resource {
@@ -495,7 +541,7 @@ type ListHoldersResponse struct {
 
 func (x *ListHoldersResponse) Reset() {
 	*x = ListHoldersResponse{}
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[8]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -507,7 +553,7 @@ func (x *ListHoldersResponse) String() string {
 func (*ListHoldersResponse) ProtoMessage() {}
 
 func (x *ListHoldersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[8]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -520,7 +566,7 @@ func (x *ListHoldersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListHoldersResponse.ProtoReflect.Descriptor instead.
 func (*ListHoldersResponse) Descriptor() ([]byte, []int) {
-	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{8}
+	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListHoldersResponse) GetSubjects() []*Subject {
@@ -543,7 +589,7 @@ type MoveResourceRequest struct {
 
 func (x *MoveResourceRequest) Reset() {
 	*x = MoveResourceRequest{}
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[9]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -555,7 +601,7 @@ func (x *MoveResourceRequest) String() string {
 func (*MoveResourceRequest) ProtoMessage() {}
 
 func (x *MoveResourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[9]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -568,7 +614,7 @@ func (x *MoveResourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveResourceRequest.ProtoReflect.Descriptor instead.
 func (*MoveResourceRequest) Descriptor() ([]byte, []int) {
-	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{9}
+	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *MoveResourceRequest) GetResource() *Resource {
@@ -596,7 +642,7 @@ type MoveResourceResponse struct {
 
 func (x *MoveResourceResponse) Reset() {
 	*x = MoveResourceResponse{}
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[10]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -608,7 +654,7 @@ func (x *MoveResourceResponse) String() string {
 func (*MoveResourceResponse) ProtoMessage() {}
 
 func (x *MoveResourceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[10]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -621,7 +667,7 @@ func (x *MoveResourceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveResourceResponse.ProtoReflect.Descriptor instead.
 func (*MoveResourceResponse) Descriptor() ([]byte, []int) {
-	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{10}
+	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *MoveResourceResponse) GetRevision() int64 {
@@ -642,7 +688,7 @@ type RemoveResourceRequest struct {
 
 func (x *RemoveResourceRequest) Reset() {
 	*x = RemoveResourceRequest{}
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[11]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -654,7 +700,7 @@ func (x *RemoveResourceRequest) String() string {
 func (*RemoveResourceRequest) ProtoMessage() {}
 
 func (x *RemoveResourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[11]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -667,7 +713,7 @@ func (x *RemoveResourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveResourceRequest.ProtoReflect.Descriptor instead.
 func (*RemoveResourceRequest) Descriptor() ([]byte, []int) {
-	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{11}
+	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RemoveResourceRequest) GetResource() *Resource {
@@ -688,7 +734,7 @@ type RemoveResourceResponse struct {
 
 func (x *RemoveResourceResponse) Reset() {
 	*x = RemoveResourceResponse{}
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[12]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -700,7 +746,7 @@ func (x *RemoveResourceResponse) String() string {
 func (*RemoveResourceResponse) ProtoMessage() {}
 
 func (x *RemoveResourceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[12]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -713,7 +759,7 @@ func (x *RemoveResourceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveResourceResponse.ProtoReflect.Descriptor instead.
 func (*RemoveResourceResponse) Descriptor() ([]byte, []int) {
-	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{12}
+	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RemoveResourceResponse) GetRevision() int64 {
@@ -739,7 +785,7 @@ type ListRemovedResourcesRequest struct {
 
 func (x *ListRemovedResourcesRequest) Reset() {
 	*x = ListRemovedResourcesRequest{}
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[13]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -751,7 +797,7 @@ func (x *ListRemovedResourcesRequest) String() string {
 func (*ListRemovedResourcesRequest) ProtoMessage() {}
 
 func (x *ListRemovedResourcesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[13]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -764,7 +810,7 @@ func (x *ListRemovedResourcesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRemovedResourcesRequest.ProtoReflect.Descriptor instead.
 func (*ListRemovedResourcesRequest) Descriptor() ([]byte, []int) {
-	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{13}
+	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListRemovedResourcesRequest) GetType() string {
@@ -805,7 +851,7 @@ type RemovalPlace struct {
 
 func (x *RemovalPlace) Reset() {
 	*x = RemovalPlace{}
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[14]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -817,7 +863,7 @@ func (x *RemovalPlace) String() string {
 func (*RemovalPlace) ProtoMessage() {}
 
 func (x *RemovalPlace) ProtoReflect() protoreflect.Message {
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[14]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -830,7 +876,7 @@ func (x *RemovalPlace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemovalPlace.ProtoReflect.Descriptor instead.
 func (*RemovalPlace) Descriptor() ([]byte, []int) {
-	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{14}
+	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RemovalPlace) GetEpoch() int64 {
@@ -868,7 +914,7 @@ type ListRemovedResourcesResponse struct {
 
 func (x *ListRemovedResourcesResponse) Reset() {
 	*x = ListRemovedResourcesResponse{}
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[15]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -880,7 +926,7 @@ func (x *ListRemovedResourcesResponse) String() string {
 func (*ListRemovedResourcesResponse) ProtoMessage() {}
 
 func (x *ListRemovedResourcesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[15]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -893,7 +939,7 @@ func (x *ListRemovedResourcesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRemovedResourcesResponse.ProtoReflect.Descriptor instead.
 func (*ListRemovedResourcesResponse) Descriptor() ([]byte, []int) {
-	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{15}
+	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListRemovedResourcesResponse) GetIds() []string {
@@ -921,7 +967,7 @@ type GetResourcePathRequest struct {
 
 func (x *GetResourcePathRequest) Reset() {
 	*x = GetResourcePathRequest{}
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[16]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -933,7 +979,7 @@ func (x *GetResourcePathRequest) String() string {
 func (*GetResourcePathRequest) ProtoMessage() {}
 
 func (x *GetResourcePathRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[16]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -946,7 +992,7 @@ func (x *GetResourcePathRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResourcePathRequest.ProtoReflect.Descriptor instead.
 func (*GetResourcePathRequest) Descriptor() ([]byte, []int) {
-	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{16}
+	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *GetResourcePathRequest) GetResource() *Resource {
@@ -967,7 +1013,7 @@ type GetResourcePathResponse struct {
 
 func (x *GetResourcePathResponse) Reset() {
 	*x = GetResourcePathResponse{}
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[17]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -979,7 +1025,7 @@ func (x *GetResourcePathResponse) String() string {
 func (*GetResourcePathResponse) ProtoMessage() {}
 
 func (x *GetResourcePathResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[17]
+	mi := &file_bindery_access_v1_resource_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -992,7 +1038,7 @@ func (x *GetResourcePathResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResourcePathResponse.ProtoReflect.Descriptor instead.
 func (*GetResourcePathResponse) Descriptor() ([]byte, []int) {
-	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{17}
+	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *GetResourcePathResponse) GetPath() []*Resource {
@@ -1020,7 +1066,9 @@ const file_bindery_access_v1_resource_service_proto_rawDesc = "" +
 	"\x06remove\x18\x03 \x03(\v2 .bindery.access.v1.AccessBindingB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\x06remove\x120\n" +
 	"\x05giver\x18\x04 \x01(\v2\x1a.bindery.access.v1.SubjectR\x05giver\"=\n" +
 	"\x1fUpdateAutomaticBindingsResponse\x12\x1a\n" +
-	"\brevision\x18\x01 \x01(\x03R\brevision\"\xae\x01\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\"d\n" +
+	"\x18ListOwnedBindingsRequest\x12H\n" +
+	"\x04list\x18\x01 \x01(\v2,.bindery.access.v1.ListAccessBindingsRequestB\x06\xbaH\x03\xc8\x01\x01R\x04list\"\xae\x01\n" +
 	"\x1aUpdateOwnedBindingsRequest\x12N\n" +
 	"\x06update\x18\x01 \x01(\v2..bindery.access.v1.UpdateAccessBindingsRequestB\x06\xbaH\x03\xc8\x01\x01R\x06update\x12@\n" +
 	"\n" +
@@ -1063,13 +1111,13 @@ const file_bindery_access_v1_resource_service_proto_rawDesc = "" +
 	"\x16GetResourcePathRequest\x12?\n" +
 	"\bresource\x18\x01 \x01(\v2\x1b.bindery.access.v1.ResourceB\x06\xbaH\x03\xc8\x01\x01R\bresource\"J\n" +
 	"\x17GetResourcePathResponse\x12/\n" +
-	"\x04path\x18\x01 \x03(\v2\x1b.bindery.access.v1.ResourceR\x04path2\xaf\t\n" +
+	"\x04path\x18\x01 \x03(\v2\x1b.bindery.access.v1.ResourceR\x04path2\xae\t\n" +
 	"\x0fResourceService\x12v\n" +
 	"\x10RegisterResource\x12*.bindery.access.v1.RegisterResourceRequest\x1a+.bindery.access.v1.RegisterResourceResponse\"\t\xca\xd6*\x05\x1a\x03\n" +
 	"\x01*\x12\x8b\x01\n" +
 	"\x17UpdateAutomaticBindings\x121.bindery.access.v1.UpdateAutomaticBindingsRequest\x1a2.bindery.access.v1.UpdateAutomaticBindingsResponse\"\t\xca\xd6*\x05\x1a\x03\n" +
-	"\x01*\x12{\n" +
-	"\x11ListOwnedBindings\x12,.bindery.access.v1.ListAccessBindingsRequest\x1a-.bindery.access.v1.ListAccessBindingsResponse\"\t\xca\xd6*\x05\x1a\x03\n" +
+	"\x01*\x12z\n" +
+	"\x11ListOwnedBindings\x12+.bindery.access.v1.ListOwnedBindingsRequest\x1a-.bindery.access.v1.ListAccessBindingsResponse\"\t\xca\xd6*\x05\x1a\x03\n" +
 	"\x01*\x12r\n" +
 	"\x13UpdateOwnedBindings\x12-.bindery.access.v1.UpdateOwnedBindingsRequest\x1a!.yandex.cloud.operation.Operation\"\t\xca\xd6*\x05\x1a\x03\n" +
 	"\x01*\x12d\n" +
@@ -1099,80 +1147,82 @@ func file_bindery_access_v1_resource_service_proto_rawDescGZIP() []byte {
 	return file_bindery_access_v1_resource_service_proto_rawDescData
 }
 
-var file_bindery_access_v1_resource_service_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_bindery_access_v1_resource_service_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_bindery_access_v1_resource_service_proto_goTypes = []any{
 	(*RegisterResourceRequest)(nil),         // 0: bindery.access.v1.RegisterResourceRequest
 	(*RegisterResourceResponse)(nil),        // 1: bindery.access.v1.RegisterResourceResponse
 	(*UpdateAutomaticBindingsRequest)(nil),  // 2: bindery.access.v1.UpdateAutomaticBindingsRequest
 	(*UpdateAutomaticBindingsResponse)(nil), // 3: bindery.access.v1.UpdateAutomaticBindingsResponse
-	(*UpdateOwnedBindingsRequest)(nil),      // 4: bindery.access.v1.UpdateOwnedBindingsRequest
-	(*CheckGiverRequest)(nil),               // 5: bindery.access.v1.CheckGiverRequest
-	(*CheckGiverResponse)(nil),              // 6: bindery.access.v1.CheckGiverResponse
-	(*ListHoldersRequest)(nil),              // 7: bindery.access.v1.ListHoldersRequest
-	(*ListHoldersResponse)(nil),             // 8: bindery.access.v1.ListHoldersResponse
-	(*MoveResourceRequest)(nil),             // 9: bindery.access.v1.MoveResourceRequest
-	(*MoveResourceResponse)(nil),            // 10: bindery.access.v1.MoveResourceResponse
-	(*RemoveResourceRequest)(nil),           // 11: bindery.access.v1.RemoveResourceRequest
-	(*RemoveResourceResponse)(nil),          // 12: bindery.access.v1.RemoveResourceResponse
-	(*ListRemovedResourcesRequest)(nil),     // 13: bindery.access.v1.ListRemovedResourcesRequest
-	(*RemovalPlace)(nil),                    // 14: bindery.access.v1.RemovalPlace
-	(*ListRemovedResourcesResponse)(nil),    // 15: bindery.access.v1.ListRemovedResourcesResponse
-	(*GetResourcePathRequest)(nil),          // 16: bindery.access.v1.GetResourcePathRequest
-	(*GetResourcePathResponse)(nil),         // 17: bindery.access.v1.GetResourcePathResponse
-	(*Resource)(nil),                        // 18: bindery.access.v1.Resource
-	(*AccessBinding)(nil),                   // 19: bindery.access.v1.AccessBinding
-	(*Subject)(nil),                         // 20: bindery.access.v1.Subject
-	(*UpdateAccessBindingsRequest)(nil),     // 21: bindery.access.v1.UpdateAccessBindingsRequest
+	(*ListOwnedBindingsRequest)(nil),        // 4: bindery.access.v1.ListOwnedBindingsRequest
+	(*UpdateOwnedBindingsRequest)(nil),      // 5: bindery.access.v1.UpdateOwnedBindingsRequest
+	(*CheckGiverRequest)(nil),               // 6: bindery.access.v1.CheckGiverRequest
+	(*CheckGiverResponse)(nil),              // 7: bindery.access.v1.CheckGiverResponse
+	(*ListHoldersRequest)(nil),              // 8: bindery.access.v1.ListHoldersRequest
+	(*ListHoldersResponse)(nil),             // 9: bindery.access.v1.ListHoldersResponse
+	(*MoveResourceRequest)(nil),             // 10: bindery.access.v1.MoveResourceRequest
+	(*MoveResourceResponse)(nil),            // 11: bindery.access.v1.MoveResourceResponse
+	(*RemoveResourceRequest)(nil),           // 12: bindery.access.v1.RemoveResourceRequest
+	(*RemoveResourceResponse)(nil),          // 13: bindery.access.v1.RemoveResourceResponse
+	(*ListRemovedResourcesRequest)(nil),     // 14: bindery.access.v1.ListRemovedResourcesRequest
+	(*RemovalPlace)(nil),                    // 15: bindery.access.v1.RemovalPlace
+	(*ListRemovedResourcesResponse)(nil),    // 16: bindery.access.v1.ListRemovedResourcesResponse
+	(*GetResourcePathRequest)(nil),          // 17: bindery.access.v1.GetResourcePathRequest
+	(*GetResourcePathResponse)(nil),         // 18: bindery.access.v1.GetResourcePathResponse
+	(*Resource)(nil),                        // 19: bindery.access.v1.Resource
+	(*AccessBinding)(nil),                   // 20: bindery.access.v1.AccessBinding
+	(*Subject)(nil),                         // 21: bindery.access.v1.Subject
 	(*ListAccessBindingsRequest)(nil),       // 22: bindery.access.v1.ListAccessBindingsRequest
-	(*ListAccessBindingsResponse)(nil),      // 23: bindery.access.v1.ListAccessBindingsResponse
-	(*operation.Operation)(nil),             // 24: yandex.cloud.operation.Operation
+	(*UpdateAccessBindingsRequest)(nil),     // 23: bindery.access.v1.UpdateAccessBindingsRequest
+	(*ListAccessBindingsResponse)(nil),      // 24: bindery.access.v1.ListAccessBindingsResponse
+	(*operation.Operation)(nil),             // 25: yandex.cloud.operation.Operation
 }
 var file_bindery_access_v1_resource_service_proto_depIdxs = []int32{
-	18, // 0: bindery.access.v1.RegisterResourceRequest.resource:type_name -> bindery.access.v1.Resource
-	18, // 1: bindery.access.v1.RegisterResourceRequest.parent:type_name -> bindery.access.v1.Resource
-	19, // 2: bindery.access.v1.RegisterResourceRequest.access_bindings:type_name -> bindery.access.v1.AccessBinding
-	20, // 3: bindery.access.v1.RegisterResourceRequest.members:type_name -> bindery.access.v1.Subject
-	18, // 4: bindery.access.v1.UpdateAutomaticBindingsRequest.resource:type_name -> bindery.access.v1.Resource
-	19, // 5: bindery.access.v1.UpdateAutomaticBindingsRequest.add:type_name -> bindery.access.v1.AccessBinding
-	19, // 6: bindery.access.v1.UpdateAutomaticBindingsRequest.remove:type_name -> bindery.access.v1.AccessBinding
-	20, // 7: bindery.access.v1.UpdateAutomaticBindingsRequest.giver:type_name -> bindery.access.v1.Subject
-	21, // 8: bindery.access.v1.UpdateOwnedBindingsRequest.update:type_name -> bindery.access.v1.UpdateAccessBindingsRequest
-	18, // 9: bindery.access.v1.CheckGiverRequest.resource:type_name -> bindery.access.v1.Resource
-	20, // 10: bindery.access.v1.CheckGiverRequest.giver:type_name -> bindery.access.v1.Subject
-	18, // 11: bindery.access.v1.ListHoldersRequest.resource:type_name -> bindery.access.v1.Resource
-	20, // 12: bindery.access.v1.ListHoldersResponse.subjects:type_name -> bindery.access.v1.Subject
-	18, // 13: bindery.access.v1.MoveResourceRequest.resource:type_name -> bindery.access.v1.Resource
-	18, // 14: bindery.access.v1.MoveResourceRequest.parent:type_name -> bindery.access.v1.Resource
-	18, // 15: bindery.access.v1.RemoveResourceRequest.resource:type_name -> bindery.access.v1.Resource
-	14, // 16: bindery.access.v1.ListRemovedResourcesRequest.after:type_name -> bindery.access.v1.RemovalPlace
-	14, // 17: bindery.access.v1.ListRemovedResourcesResponse.last:type_name -> bindery.access.v1.RemovalPlace
-	18, // 18: bindery.access.v1.GetResourcePathRequest.resource:type_name -> bindery.access.v1.Resource
-	18, // 19: bindery.access.v1.GetResourcePathResponse.path:type_name -> bindery.access.v1.Resource
-	0,  // 20: bindery.access.v1.ResourceService.RegisterResource:input_type -> bindery.access.v1.RegisterResourceRequest
-	2,  // 21: bindery.access.v1.ResourceService.UpdateAutomaticBindings:input_type -> bindery.access.v1.UpdateAutomaticBindingsRequest
-	22, // 22: bindery.access.v1.ResourceService.ListOwnedBindings:input_type -> bindery.access.v1.ListAccessBindingsRequest
-	4,  // 23: bindery.access.v1.ResourceService.UpdateOwnedBindings:input_type -> bindery.access.v1.UpdateOwnedBindingsRequest
-	5,  // 24: bindery.access.v1.ResourceService.CheckGiver:input_type -> bindery.access.v1.CheckGiverRequest
-	7,  // 25: bindery.access.v1.ResourceService.ListHolders:input_type -> bindery.access.v1.ListHoldersRequest
-	9,  // 26: bindery.access.v1.ResourceService.MoveResource:input_type -> bindery.access.v1.MoveResourceRequest
-	11, // 27: bindery.access.v1.ResourceService.RemoveResource:input_type -> bindery.access.v1.RemoveResourceRequest
-	13, // 28: bindery.access.v1.ResourceService.ListRemovedResources:input_type -> bindery.access.v1.ListRemovedResourcesRequest
-	16, // 29: bindery.access.v1.ResourceService.GetResourcePath:input_type -> bindery.access.v1.GetResourcePathRequest
-	1,  // 30: bindery.access.v1.ResourceService.RegisterResource:output_type -> bindery.access.v1.RegisterResourceResponse
-	3,  // 31: bindery.access.v1.ResourceService.UpdateAutomaticBindings:output_type -> bindery.access.v1.UpdateAutomaticBindingsResponse
-	23, // 32: bindery.access.v1.ResourceService.ListOwnedBindings:output_type -> bindery.access.v1.ListAccessBindingsResponse
-	24, // 33: bindery.access.v1.ResourceService.UpdateOwnedBindings:output_type -> yandex.cloud.operation.Operation
-	6,  // 34: bindery.access.v1.ResourceService.CheckGiver:output_type -> bindery.access.v1.CheckGiverResponse
-	8,  // 35: bindery.access.v1.ResourceService.ListHolders:output_type -> bindery.access.v1.ListHoldersResponse
-	10, // 36: bindery.access.v1.ResourceService.MoveResource:output_type -> bindery.access.v1.MoveResourceResponse
-	12, // 37: bindery.access.v1.ResourceService.RemoveResource:output_type -> bindery.access.v1.RemoveResourceResponse
-	15, // 38: bindery.access.v1.ResourceService.ListRemovedResources:output_type -> bindery.access.v1.ListRemovedResourcesResponse
-	17, // 39: bindery.access.v1.ResourceService.GetResourcePath:output_type -> bindery.access.v1.GetResourcePathResponse
-	30, // [30:40] is the sub-list for method output_type
-	20, // [20:30] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	19, // 0: bindery.access.v1.RegisterResourceRequest.resource:type_name -> bindery.access.v1.Resource
+	19, // 1: bindery.access.v1.RegisterResourceRequest.parent:type_name -> bindery.access.v1.Resource
+	20, // 2: bindery.access.v1.RegisterResourceRequest.access_bindings:type_name -> bindery.access.v1.AccessBinding
+	21, // 3: bindery.access.v1.RegisterResourceRequest.members:type_name -> bindery.access.v1.Subject
+	19, // 4: bindery.access.v1.UpdateAutomaticBindingsRequest.resource:type_name -> bindery.access.v1.Resource
+	20, // 5: bindery.access.v1.UpdateAutomaticBindingsRequest.add:type_name -> bindery.access.v1.AccessBinding
+	20, // 6: bindery.access.v1.UpdateAutomaticBindingsRequest.remove:type_name -> bindery.access.v1.AccessBinding
+	21, // 7: bindery.access.v1.UpdateAutomaticBindingsRequest.giver:type_name -> bindery.access.v1.Subject
+	22, // 8: bindery.access.v1.ListOwnedBindingsRequest.list:type_name -> bindery.access.v1.ListAccessBindingsRequest
+	23, // 9: bindery.access.v1.UpdateOwnedBindingsRequest.update:type_name -> bindery.access.v1.UpdateAccessBindingsRequest
+	19, // 10: bindery.access.v1.CheckGiverRequest.resource:type_name -> bindery.access.v1.Resource
+	21, // 11: bindery.access.v1.CheckGiverRequest.giver:type_name -> bindery.access.v1.Subject
+	19, // 12: bindery.access.v1.ListHoldersRequest.resource:type_name -> bindery.access.v1.Resource
+	21, // 13: bindery.access.v1.ListHoldersResponse.subjects:type_name -> bindery.access.v1.Subject
+	19, // 14: bindery.access.v1.MoveResourceRequest.resource:type_name -> bindery.access.v1.Resource
+	19, // 15: bindery.access.v1.MoveResourceRequest.parent:type_name -> bindery.access.v1.Resource
+	19, // 16: bindery.access.v1.RemoveResourceRequest.resource:type_name -> bindery.access.v1.Resource
+	15, // 17: bindery.access.v1.ListRemovedResourcesRequest.after:type_name -> bindery.access.v1.RemovalPlace
+	15, // 18: bindery.access.v1.ListRemovedResourcesResponse.last:type_name -> bindery.access.v1.RemovalPlace
+	19, // 19: bindery.access.v1.GetResourcePathRequest.resource:type_name -> bindery.access.v1.Resource
+	19, // 20: bindery.access.v1.GetResourcePathResponse.path:type_name -> bindery.access.v1.Resource
+	0,  // 21: bindery.access.v1.ResourceService.RegisterResource:input_type -> bindery.access.v1.RegisterResourceRequest
+	2,  // 22: bindery.access.v1.ResourceService.UpdateAutomaticBindings:input_type -> bindery.access.v1.UpdateAutomaticBindingsRequest
+	4,  // 23: bindery.access.v1.ResourceService.ListOwnedBindings:input_type -> bindery.access.v1.ListOwnedBindingsRequest
+	5,  // 24: bindery.access.v1.ResourceService.UpdateOwnedBindings:input_type -> bindery.access.v1.UpdateOwnedBindingsRequest
+	6,  // 25: bindery.access.v1.ResourceService.CheckGiver:input_type -> bindery.access.v1.CheckGiverRequest
+	8,  // 26: bindery.access.v1.ResourceService.ListHolders:input_type -> bindery.access.v1.ListHoldersRequest
+	10, // 27: bindery.access.v1.ResourceService.MoveResource:input_type -> bindery.access.v1.MoveResourceRequest
+	12, // 28: bindery.access.v1.ResourceService.RemoveResource:input_type -> bindery.access.v1.RemoveResourceRequest
+	14, // 29: bindery.access.v1.ResourceService.ListRemovedResources:input_type -> bindery.access.v1.ListRemovedResourcesRequest
+	17, // 30: bindery.access.v1.ResourceService.GetResourcePath:input_type -> bindery.access.v1.GetResourcePathRequest
+	1,  // 31: bindery.access.v1.ResourceService.RegisterResource:output_type -> bindery.access.v1.RegisterResourceResponse
+	3,  // 32: bindery.access.v1.ResourceService.UpdateAutomaticBindings:output_type -> bindery.access.v1.UpdateAutomaticBindingsResponse
+	24, // 33: bindery.access.v1.ResourceService.ListOwnedBindings:output_type -> bindery.access.v1.ListAccessBindingsResponse
+	25, // 34: bindery.access.v1.ResourceService.UpdateOwnedBindings:output_type -> yandex.cloud.operation.Operation
+	7,  // 35: bindery.access.v1.ResourceService.CheckGiver:output_type -> bindery.access.v1.CheckGiverResponse
+	9,  // 36: bindery.access.v1.ResourceService.ListHolders:output_type -> bindery.access.v1.ListHoldersResponse
+	11, // 37: bindery.access.v1.ResourceService.MoveResource:output_type -> bindery.access.v1.MoveResourceResponse
+	13, // 38: bindery.access.v1.ResourceService.RemoveResource:output_type -> bindery.access.v1.RemoveResourceResponse
+	16, // 39: bindery.access.v1.ResourceService.ListRemovedResources:output_type -> bindery.access.v1.ListRemovedResourcesResponse
+	18, // 40: bindery.access.v1.ResourceService.GetResourcePath:output_type -> bindery.access.v1.GetResourcePathResponse
+	31, // [31:41] is the sub-list for method output_type
+	21, // [21:31] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_bindery_access_v1_resource_service_proto_init() }
@@ -1188,7 +1238,7 @@ func file_bindery_access_v1_resource_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_bindery_access_v1_resource_service_proto_rawDesc), len(file_bindery_access_v1_resource_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   18,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

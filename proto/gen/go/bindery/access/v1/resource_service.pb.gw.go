@@ -91,7 +91,7 @@ func local_request_ResourceService_UpdateAutomaticBindings_0(ctx context.Context
 
 func request_ResourceService_ListOwnedBindings_0(ctx context.Context, marshaler runtime.Marshaler, client ResourceServiceClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
 	var (
-		protoReq ListAccessBindingsRequest
+		protoReq ListOwnedBindingsRequest
 		metadata runtime.ServerMetadata
 	)
 	if err := marshaler.NewDecoder(req.Body).Decode(&protoReq); err != nil && !errors.Is(err, io.EOF) {
@@ -106,7 +106,7 @@ func request_ResourceService_ListOwnedBindings_0(ctx context.Context, marshaler 
 
 func local_request_ResourceService_ListOwnedBindings_0(ctx context.Context, marshaler runtime.Marshaler, server ResourceServiceServer, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
 	var (
-		protoReq ListAccessBindingsRequest
+		protoReq ListOwnedBindingsRequest
 		metadata runtime.ServerMetadata
 	)
 	if err := marshaler.NewDecoder(req.Body).Decode(&protoReq); err != nil && !errors.Is(err, io.EOF) {

@@ -53,7 +53,7 @@ type ResourceServiceClient interface {
 	UpdateAutomaticBindings(ctx context.Context, in *UpdateAutomaticBindingsRequest, opts ...grpc.CallOption) (*UpdateAutomaticBindingsResponse, error)
 	// Lists the bindings of a resource, as ListAccessBindings does, for a unit whose own
 	// door has let the caller in by another permission than the common one.
-	ListOwnedBindings(ctx context.Context, in *ListAccessBindingsRequest, opts ...grpc.CallOption) (*ListAccessBindingsResponse, error)
+	ListOwnedBindings(ctx context.Context, in *ListOwnedBindingsRequest, opts ...grpc.CallOption) (*ListAccessBindingsResponse, error)
 	// Adds and removes bindings of a resource with the rights of the user whose token comes
 	// along, as UpdateAccessBindings does, but by another permission than the common one
 	// (PT-22). The rules on what may be given to whom are the same. Fails as
@@ -108,7 +108,7 @@ func (c *resourceServiceClient) UpdateAutomaticBindings(ctx context.Context, in 
 	return out, nil
 }
 
-func (c *resourceServiceClient) ListOwnedBindings(ctx context.Context, in *ListAccessBindingsRequest, opts ...grpc.CallOption) (*ListAccessBindingsResponse, error) {
+func (c *resourceServiceClient) ListOwnedBindings(ctx context.Context, in *ListOwnedBindingsRequest, opts ...grpc.CallOption) (*ListAccessBindingsResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListAccessBindingsResponse)
 	err := c.cc.Invoke(ctx, ResourceService_ListOwnedBindings_FullMethodName, in, out, cOpts...)
@@ -209,7 +209,7 @@ type ResourceServiceServer interface {
 	UpdateAutomaticBindings(context.Context, *UpdateAutomaticBindingsRequest) (*UpdateAutomaticBindingsResponse, error)
 	// Lists the bindings of a resource, as ListAccessBindings does, for a unit whose own
 	// door has let the caller in by another permission than the common one.
-	ListOwnedBindings(context.Context, *ListAccessBindingsRequest) (*ListAccessBindingsResponse, error)
+	ListOwnedBindings(context.Context, *ListOwnedBindingsRequest) (*ListAccessBindingsResponse, error)
 	// Adds and removes bindings of a resource with the rights of the user whose token comes
 	// along, as UpdateAccessBindings does, but by another permission than the common one
 	// (PT-22). The rules on what may be given to whom are the same. Fails as
@@ -250,7 +250,7 @@ func (UnimplementedResourceServiceServer) RegisterResource(context.Context, *Reg
 func (UnimplementedResourceServiceServer) UpdateAutomaticBindings(context.Context, *UpdateAutomaticBindingsRequest) (*UpdateAutomaticBindingsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method UpdateAutomaticBindings not implemented")
 }
-func (UnimplementedResourceServiceServer) ListOwnedBindings(context.Context, *ListAccessBindingsRequest) (*ListAccessBindingsResponse, error) {
+func (UnimplementedResourceServiceServer) ListOwnedBindings(context.Context, *ListOwnedBindingsRequest) (*ListAccessBindingsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListOwnedBindings not implemented")
 }
 func (UnimplementedResourceServiceServer) UpdateOwnedBindings(context.Context, *UpdateOwnedBindingsRequest) (*operation.Operation, error) {
@@ -332,7 +332,7 @@ func _ResourceService_UpdateAutomaticBindings_Handler(srv interface{}, ctx conte
 }
 
 func _ResourceService_ListOwnedBindings_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(ListAccessBindingsRequest)
+	in := new(ListOwnedBindingsRequest)
 	if err := dec(in); err != nil {
 		return nil, err
 	}
@@ -344,7 +344,7 @@ func _ResourceService_ListOwnedBindings_Handler(srv interface{}, ctx context.Con
 		FullMethod: ResourceService_ListOwnedBindings_FullMethodName,
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(ResourceServiceServer).ListOwnedBindings(ctx, req.(*ListAccessBindingsRequest))
+		return srv.(ResourceServiceServer).ListOwnedBindings(ctx, req.(*ListOwnedBindingsRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
