@@ -100,7 +100,9 @@ var customerRPCs = []rpc{
 	},
 	{
 		method: "bindery.access.v1.ResourceService/ListOwnedBindings", on: billing, guard: onlyPartner,
-		request: func(n *node) proto.Message { return &accessv1.ListOwnedBindingsRequest{List: &accessv1.ListAccessBindingsRequest{Resource: n.resource()}} },
+		request: func(n *node) proto.Message {
+			return &accessv1.ListOwnedBindingsRequest{List: &accessv1.ListAccessBindingsRequest{Resource: n.resource()}}
+		},
 	},
 	{
 		// That the unit may ask gives no rights to the user it asks for, or to itself.
