@@ -98,6 +98,7 @@ type trust struct {
 // now, oldest first: those of federations that are neither disabled nor on their way in
 // or out.
 func (s *Store) TrustsIn(ctx context.Context, accountID, subject string) (all []trust, err error) {
+	//nolint:sqlclosecheck // closed below
 	rows, err := s.db.QueryContext(ctx, `SELECT `+federatedCredentialColumns+`, `+federationColumns+`
 		FROM identity_federated_credentials k JOIN identity_workload_federations f ON f.id = k.federation_id
 		WHERE k.account_id = $1 AND k.subject_hash = $2 AND NOT f.disabled AND f.state = 'ACTIVE' ORDER BY k.created_at, k.id`,

@@ -34,8 +34,8 @@ const (
 
 	ReasonFederationNotFound          = "FEDERATION_NOT_FOUND"
 	ReasonFederationNameTaken         = "FEDERATION_NAME_TAKEN"
-	ReasonFederatedCredentialNotFound = "FEDERATED_CREDENTIAL_NOT_FOUND" //nolint:gosec // a reason
-	ReasonFederatedCredentialExists   = "FEDERATED_CREDENTIAL_EXISTS"    //nolint:gosec // a reason
+	ReasonFederatedCredentialNotFound = "FEDERATED_CREDENTIAL_NOT_FOUND"
+	ReasonFederatedCredentialExists   = "FEDERATED_CREDENTIAL_EXISTS"
 	ReasonIssuerUnavailable           = "ISSUER_UNAVAILABLE"
 )
 

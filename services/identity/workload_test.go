@@ -54,7 +54,7 @@ func inFactory(t *testing.T, test func(t *testing.T, w *factory)) {
 		srv.Start()
 		t.Cleanup(srv.Close)
 		w.account = w.suite.account("robot")
-		w.suite.grant("viewer", typeFolder, w.folder, "serviceAccount", w.account)
+		w.grant("viewer", typeFolder, w.folder, "serviceAccount", w.account)
 		w.federation = w.federate(w.folder, "github").GetId()
 		w.credential = w.link(w.account, w.federation, workloadSubject)
 		test(t, w)
@@ -353,18 +353,18 @@ func TestWI4_RightsOnBothSides(t *testing.T) {
 			wantCode(t, err, codes.PermissionDenied, apierr.ReasonPermissionDenied)
 		}
 		refused()
-		w.suite.grant("iam.serviceAccounts.federatedCredentialEditor", typeAccount, w.account, "userAccount", u.GetId())
+		w.grant("iam.serviceAccounts.federatedCredentialEditor", typeAccount, w.account, "userAccount", u.GetId())
 		refused()
 		get := &oidcv1.GetFederationRequest{FederationId: w.federation}
 		_, err := w.federations.Get(as, get)
 		wantCode(t, err, codes.PermissionDenied, apierr.ReasonPermissionDenied)
-		w.suite.grant("iam.workloadIdentityFederations.user", typeFederation, w.federation, "userAccount", u.GetId())
+		w.grant("iam.workloadIdentityFederations.user", typeFederation, w.federation, "userAccount", u.GetId())
 		op, err := w.credentials.Create(as, link)
 		w.did(op, err, new(workloadv1.FederatedCredential))
 		_, err = w.credentials.Create(as, link)
 		wantCode(t, err, codes.AlreadyExists, ReasonFederatedCredentialExists)
 
-		w.suite.grant("iam.workloadIdentityFederations.auditor", typeFolder, w.folder, "userAccount", u.GetId())
+		w.grant("iam.workloadIdentityFederations.auditor", typeFolder, w.folder, "userAccount", u.GetId())
 		f, err := w.federations.Get(as, get)
 		w.must(err)
 		if f.GetName() != "github" || f.GetIssuer() != "" || f.GetJwksUrl() != "" || len(f.GetAudiences()) != 0 {
@@ -375,7 +375,7 @@ func TestWI4_RightsOnBothSides(t *testing.T) {
 		if len(all.GetFederations()) != 1 || all.GetFederations()[0].GetIssuer() != "" {
 			t.Errorf("an auditor lists %v", all)
 		}
-		w.suite.grant("iam.workloadIdentityFederations.viewer", typeFederation, w.federation, "userAccount", u.GetId())
+		w.grant("iam.workloadIdentityFederations.viewer", typeFederation, w.federation, "userAccount", u.GetId())
 		f, err = w.federations.Get(as, get)
 		w.must(err)
 		if f.GetIssuer() != w.issuer.URL || f.GetJwksUrl() == "" || len(f.GetAudiences()) != 1 || !f.GetEnabled() {

@@ -52,9 +52,36 @@ type consumedIn struct {
 	Amounts
 }
 
-// report reads what is asked for. Fails: BILLING_ACCOUNT_NOT_FOUND, and for a wrong range
-// of days or one of more than maxPeriods periods.
+// maxChoices bounds each filter of a report: the contract has no limits.
+const maxChoices = 1000
+
+// choices refuses filters of too many values.
+func choices(req *recordsv1.UsageReportRequest) error {
+	labels := len(req.GetLabels())
+	for _, l := range req.GetLabels() {
+		labels += len(l.GetValues())
+	}
+	for _, f := range []struct {
+		field string
+		n     int
+	}{
+		{"cloud_ids", len(req.GetCloudIds())}, {"folder_ids", len(req.GetFolderIds())}, {"service_ids", len(req.GetServiceIds())},
+		{"sku_ids", len(req.GetSkuIds())}, {"labels", labels}, {"resource_ids", len(req.GetResourceIds())},
+		{"service_instance_ids", len(req.GetServiceInstanceIds())},
+	} {
+		if f.n > maxChoices {
+			return apierr.InvalidField(f.field, "has %d values, at most %d are allowed", f.n, maxChoices)
+		}
+	}
+	return nil
+}
+
+// report reads what is asked for. Fails: BILLING_ACCOUNT_NOT_FOUND, for filters of too
+// many values, and for a wrong range of days or one of more than maxPeriods periods.
 func (s *consumption) report(ctx context.Context, axis partnerv1.UsageReport_Axis, req *recordsv1.UsageReportRequest) (*consumed, error) {
+	if err := choices(req); err != nil {
+		return nil, err
+	}
 	a, err := s.store.Account(ctx, s.store.db, req.GetBillingAccountId())
 	if err != nil {
 		return nil, err

@@ -68,7 +68,7 @@ func (g *generator) message(m protoreflect.Message, path string, at place) {
 		name := join(path, string(fd.Name()))
 		switch {
 		case fd.IsMap():
-			g.pairs(fd, name, at)
+			g.pairs(m, fd, name, at)
 		case fd.IsList():
 			g.list(m, fd, name, at)
 		case fd.Message() != nil:
@@ -193,24 +193,36 @@ func (g *generator) list(m protoreflect.Message, fd protoreflect.FieldDescriptor
 }
 
 // pairs is a map: too many of them, bad keys and bad values.
-func (g *generator) pairs(fd protoreflect.FieldDescriptor, name string, at place) {
+func (g *generator) pairs(m protoreflect.Message, fd protoreflect.FieldDescriptor, name string, at place) {
+	of := fd.MapValue().Message() != nil
+	set := func(m protoreflect.Map, k, v string) {
+		value := protoreflect.ValueOfString(v)
+		if of {
+			value = m.NewValue()
+		}
+		m.Set(protoreflect.ValueOfString(k).MapKey(), value)
+	}
 	put := func(what, k, v string) {
-		g.add(name, what, func(root protoreflect.Message) {
-			at(root).Mutable(fd).Map().Set(protoreflect.ValueOfString(k).MapKey(), protoreflect.ValueOfString(v))
-		})
+		g.add(name, what, func(root protoreflect.Message) { set(at(root).Mutable(fd).Map(), k, v) })
 	}
 	rules := constraintsOf(fd).GetMap()
 	for what, s := range texts(rules.GetKeys()) {
 		put("key "+what, s, "value")
 	}
-	for what, s := range texts(rules.GetValues()) {
-		put("value "+what, "key", s)
+	if of {
+		g.message(m.NewField(fd).Map().NewValue().Message(), name+`["key"]`, func(root protoreflect.Message) protoreflect.Message {
+			return at(root).Mutable(fd).Map().Mutable(protoreflect.ValueOfString("key").MapKey()).Message()
+		})
+	} else {
+		for what, s := range texts(rules.GetValues()) {
+			put("value "+what, "key", s)
+		}
 	}
 	for i, what := range []string{"limit of pairs", "limit of pairs + 1"} {
 		g.add(name, what, func(root protoreflect.Message) {
 			m := at(root).Mutable(fd).Map()
 			for n := range rules.GetMaxPairs() + uint64(i) {
-				m.Set(protoreflect.ValueOfString(fmt.Sprintf("key%d", n)).MapKey(), protoreflect.ValueOfString("value"))
+				set(m, fmt.Sprintf("key%d", n), "value")
 			}
 		})
 	}

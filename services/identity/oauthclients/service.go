@@ -36,14 +36,14 @@ const (
 	permDelete       = "iam.oauthClients.delete"
 	permGetSecret    = "iam.oauthClientSecrets.get"    //nolint:gosec // an id, no secret
 	permCreateSecret = "iam.oauthClientSecrets.create" //nolint:gosec // an id, no secret
-	permDeleteSecret = "iam.oauthClientSecrets.delete"
+	permDeleteSecret = "iam.oauthClientSecrets.delete" //nolint:gosec // an id, no secret
 )
 
 const (
 	typeFolder = "resource-manager.folder"
 	typeCloud  = "resource-manager.cloud"
 	typeClient = "iam.oauthClient"
-	typeSecret = "iam.oauthClientSecret"
+	typeSecret = "iam.oauthClientSecret" //nolint:gosec // a type, no secret
 )
 
 // Keyed are the methods whose answers, which hold a secret, are given once for each

@@ -129,7 +129,7 @@ func mustJSON(t testing.TB, v any) []byte {
 
 // Bad are tokens of which none may be accepted for a subject and an audience at a time,
 // by what is wrong with them.
-func (i *Issuer) Bad(subject, audience string, now time.Time) map[string]string {
+func (i *Issuer) Bad(subject, audience string, now time.Time) map[string]string { //nolint:revive // a list
 	kid, key := i.signing()
 	header := map[string]any{"alg": "ES256", "kid": kid, "typ": "JWT"}
 	good := i.Claims(subject, audience, now)
