@@ -8,7 +8,9 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
+	"unicode/utf8"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"google.golang.org/grpc"
@@ -134,6 +136,9 @@ func readForm(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 	for name, values := range r.PostForm {
 		if len(values) > 1 && name != "audience" && name != "resource" { // which may be (RFC 8693, section 2.1)
 			return nil, refuse("invalid_request", "a parameter is there twice")
+		}
+		if !utf8.ValidString(name) || slices.ContainsFunc(values, func(v string) bool { return !utf8.ValidString(v) }) {
+			return nil, refuse("invalid_request", "a parameter is no UTF-8") // which no message can hold
 		}
 	}
 	return r.PostForm, nil
