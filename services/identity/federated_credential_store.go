@@ -57,7 +57,7 @@ func (s *Store) InsertFederatedCredential(ctx context.Context, tx *sql.Tx, c Fed
 	return nil
 }
 
-const federatedCredentialColumns = `k.id, k.account_id, k.federation_id, k.subject, k.session_id, k.created_at, k.last_used_at` //nolint:gosec // no secret
+const federatedCredentialColumns = `k.id, k.account_id, k.federation_id, k.subject, k.session_id, k.created_at, k.last_used_at` //nolint:gosec // columns
 
 // FederatedCredential reads a credential by id. Fails: FEDERATED_CREDENTIAL_NOT_FOUND.
 func (s *Store) FederatedCredential(ctx context.Context, q sqldb.Querier, credentialID string) (FederatedCredential, error) {
@@ -98,7 +98,6 @@ type trust struct {
 // now, oldest first: those of federations that are neither disabled nor on their way in
 // or out.
 func (s *Store) TrustsIn(ctx context.Context, accountID, subject string) (all []trust, err error) {
-	//nolint:sqlclosecheck // closed below
 	rows, err := s.db.QueryContext(ctx, `SELECT `+federatedCredentialColumns+`, `+federationColumns+`
 		FROM identity_federated_credentials k JOIN identity_workload_federations f ON f.id = k.federation_id
 		WHERE k.account_id = $1 AND k.subject_hash = $2 AND NOT f.disabled AND f.state = 'ACTIVE' ORDER BY k.created_at, k.id`,
@@ -108,14 +107,9 @@ func (s *Store) TrustsIn(ctx context.Context, accountID, subject string) (all []
 	}
 	defer rows.Close() //nolint:errcheck // Err tells what matters
 	for rows.Next() {
-		var t trust
-		var r federationRow
-		t.FederatedCredential, err = scanFederatedCredential(func(into ...any) error { return rows.Scan(append(into, r.into()...)...) })
+		t, err := scanTrust(rows.Scan)
 		if err != nil {
 			return nil, fmt.Errorf("read federated credentials: %w", err)
-		}
-		if t.Federation, err = r.value(); err != nil {
-			return nil, err
 		}
 		all = append(all, t)
 	}
@@ -123,6 +117,15 @@ func (s *Store) TrustsIn(ctx context.Context, accountID, subject string) (all []
 		return nil, fmt.Errorf("read federated credentials: %w", err)
 	}
 	return all, nil
+}
+
+func scanTrust(scan func(...any) error) (t trust, err error) {
+	var r federationRow
+	t.FederatedCredential, err = scanFederatedCredential(func(into ...any) error { return scan(append(into, r.into()...)...) })
+	if err == nil {
+		t.Federation, err = r.value()
+	}
+	return t, err
 }
 
 // CredentialsOfFederation reads all credentials of a federation.

@@ -129,68 +129,108 @@ func mustJSON(t testing.TB, v any) []byte {
 
 // Bad are tokens of which none may be accepted for a subject and an audience at a time,
 // by what is wrong with them.
-func (i *Issuer) Bad(subject, audience string, now time.Time) map[string]string { //nolint:revive // a list
-	kid, key := i.signing()
-	header := map[string]any{"alg": "ES256", "kid": kid, "typ": "JWT"}
-	good := i.Claims(subject, audience, now)
-	bad := map[string]string{"empty": "", "no token": "x", "two dots": "..", "spaces": " ", "not three parts": "a.b"}
-	claims := func(name string, change map[string]any) {
-		c := maps.Clone(good)
-		for k, v := range change {
-			if c[k] = v; v == nil {
-				delete(c, k)
-			}
-		}
-		bad[name] = i.sign(header, mustJSON(i.t, c))
+func (i *Issuer) Bad(subject, audience string, now time.Time) map[string]string {
+	c := &corpus{
+		Issuer: i, subject: subject, audience: audience, now: now, good: i.Claims(subject, audience, now),
+		bad: map[string]string{"empty": "", "no token": "x", "two dots": "..", "spaces": " ", "not three parts": "a.b"},
 	}
-	at := func(d time.Duration) int64 { return now.Add(d).Unix() }
-	claims("another audience", map[string]any{"aud": "https://other.example"})
-	claims("no audience", map[string]any{"aud": nil})
-	claims("an empty list of audiences", map[string]any{"aud": []string{}})
-	claims("an empty audience", map[string]any{"aud": ""})
-	claims("an audience that begins like it", map[string]any{"aud": audience + "x"})
-	claims("an audience in upper case", map[string]any{"aud": strings.ToUpper(audience)})
-	claims("a number as audience", map[string]any{"aud": 7})
-	claims("an object as audience", map[string]any{"aud": map[string]any{"aud": audience}})
-	claims("many audiences", map[string]any{"aud": append(strings.Split(strings.Repeat("x,", 200), ","), audience)})
-	claims("another issuer", map[string]any{"iss": "https://evil.example"})
-	claims("an issuer with a slash", map[string]any{"iss": i.URL + "/"})
-	claims("no issuer", map[string]any{"iss": nil})
-	claims("a list as issuer", map[string]any{"iss": []string{i.URL}})
-	claims("another subject", map[string]any{"sub": "repo:acme/other"})
-	claims("a subject that begins like it", map[string]any{"sub": subject + "x"})
-	claims("the beginning of the subject", map[string]any{"sub": subject[:len(subject)-1]})
-	claims("a subject in upper case", map[string]any{"sub": strings.ToUpper(subject)})
-	claims("a wildcard as subject", map[string]any{"sub": "*"})
-	claims("no subject", map[string]any{"sub": nil})
-	claims("an empty subject", map[string]any{"sub": ""})
-	claims("a list as subject", map[string]any{"sub": []string{subject}})
-	claims("a subject with NUL", map[string]any{"sub": subject + "\x00"})
-	claims("expired", map[string]any{"iat": at(-2 * time.Hour), "nbf": at(-2 * time.Hour), "exp": at(-2 * time.Minute)})
-	claims("not yet valid", map[string]any{"nbf": at(5 * time.Minute)})
-	claims("issued in the future", map[string]any{"iat": at(5 * time.Minute), "exp": at(time.Hour)})
-	claims("too old", map[string]any{"iat": at(-25 * time.Hour), "nbf": at(-25 * time.Hour), "exp": at(365 * 24 * time.Hour)})
-	claims("ends before it begins", map[string]any{"exp": at(-30 * time.Second), "nbf": nil})
-	claims("no end", map[string]any{"exp": nil})
-	claims("no beginning", map[string]any{"iat": nil})
-	claims("an end of zero", map[string]any{"exp": 0})
-	claims("a text as end", map[string]any{"exp": "9999999999"})
-	claims("an end beyond numbers", map[string]any{"exp": 1e300})
-	claims("a negative end", map[string]any{"exp": -1})
-	claims("huge", map[string]any{"pad": strings.Repeat("x", 20_000)})
+	c.kid, c.key = i.signing()
+	c.header = map[string]any{"alg": "ES256", "kid": c.kid, "typ": "JWT"}
+	c.plain = string(mustJSON(i.t, c.good))
+	c.audiences()
+	c.subjects()
+	c.times()
+	c.shapes()
+	c.headers()
+	c.signatures()
+	return c.bad
+}
 
-	plain := string(mustJSON(i.t, good))
-	for name, payload := range map[string]string{
-		"two subjects":        `{"sub":"repo:acme/other",` + plain[1:],
-		"two subjects, after": plain[:len(plain)-1] + `,"sub":"` + subject + `"}`,
-		"two issuers":         `{"iss":"https://evil.example",` + plain[1:],
-		"two audiences":       plain[:len(plain)-1] + `,"aud":"` + audience + `"}`,
-		"two ends":            plain[:len(plain)-1] + `,"exp":99999999999}`,
-		"names in upper case": strings.NewReplacer(`"sub"`, `"SUB"`, `"iss"`, `"ISS"`).Replace(plain),
-		"null":                `null`, "a list": `[` + plain + `]`, "a text": `"x"`, "two objects": plain + plain, "broken": plain[:len(plain)-1], "nothing": ``,
-	} {
-		bad["claims: "+name] = i.sign(header, []byte(payload))
+// corpus is the tokens so far, and what they are made from.
+type corpus struct {
+	*Issuer
+	subject, audience string
+	now               time.Time
+	kid               string
+	key               *ecdsa.PrivateKey
+	header, good      map[string]any
+	plain             string // the good claims
+	bad               map[string]string
+}
+
+// claims adds a token whose claims are the good ones but for a change; nil takes one
+// away.
+func (c *corpus) claims(name string, change map[string]any) {
+	claims := maps.Clone(c.good)
+	for k, v := range change {
+		if claims[k] = v; v == nil {
+			delete(claims, k)
+		}
 	}
+	c.bad[name] = c.sign(c.header, mustJSON(c.t, claims))
+}
+
+func (c *corpus) audiences() {
+	c.claims("another audience", map[string]any{"aud": "https://other.example"})
+	c.claims("no audience", map[string]any{"aud": nil})
+	c.claims("an empty list of audiences", map[string]any{"aud": []string{}})
+	c.claims("an empty audience", map[string]any{"aud": ""})
+	c.claims("an audience that begins like it", map[string]any{"aud": c.audience + "x"})
+	c.claims("an audience in upper case", map[string]any{"aud": strings.ToUpper(c.audience)})
+	c.claims("a number as audience", map[string]any{"aud": 7})
+	c.claims("an object as audience", map[string]any{"aud": map[string]any{"aud": c.audience}})
+	c.claims("many audiences", map[string]any{"aud": append(strings.Split(strings.Repeat("x,", 200), ","), c.audience)})
+	c.claims("another issuer", map[string]any{"iss": "https://evil.example"})
+	c.claims("an issuer with a slash", map[string]any{"iss": c.URL + "/"})
+	c.claims("no issuer", map[string]any{"iss": nil})
+	c.claims("a list as issuer", map[string]any{"iss": []string{c.URL}})
+}
+
+func (c *corpus) subjects() {
+	c.claims("another subject", map[string]any{"sub": "repo:acme/other"})
+	c.claims("a subject that begins like it", map[string]any{"sub": c.subject + "x"})
+	c.claims("the beginning of the subject", map[string]any{"sub": c.subject[:len(c.subject)-1]})
+	c.claims("a subject in upper case", map[string]any{"sub": strings.ToUpper(c.subject)})
+	c.claims("a wildcard as subject", map[string]any{"sub": "*"})
+	c.claims("no subject", map[string]any{"sub": nil})
+	c.claims("an empty subject", map[string]any{"sub": ""})
+	c.claims("a list as subject", map[string]any{"sub": []string{c.subject}})
+	c.claims("a subject with NUL", map[string]any{"sub": c.subject + "\x00"})
+	c.claims("huge", map[string]any{"pad": strings.Repeat("x", 20_000)})
+}
+
+func (c *corpus) times() {
+	at := func(d time.Duration) int64 { return c.now.Add(d).Unix() }
+	c.claims("expired", map[string]any{"iat": at(-2 * time.Hour), "nbf": at(-2 * time.Hour), "exp": at(-2 * time.Minute)})
+	c.claims("not yet valid", map[string]any{"nbf": at(5 * time.Minute)})
+	c.claims("issued in the future", map[string]any{"iat": at(5 * time.Minute), "exp": at(time.Hour)})
+	c.claims("too old", map[string]any{"iat": at(-25 * time.Hour), "nbf": at(-25 * time.Hour), "exp": at(365 * 24 * time.Hour)})
+	c.claims("ends before it begins", map[string]any{"exp": at(-30 * time.Second), "nbf": nil})
+	c.claims("no end", map[string]any{"exp": nil})
+	c.claims("no beginning", map[string]any{"iat": nil})
+	c.claims("an end of zero", map[string]any{"exp": 0})
+	c.claims("a text as end", map[string]any{"exp": "9999999999"})
+	c.claims("an end beyond numbers", map[string]any{"exp": 1e300})
+	c.claims("a negative end", map[string]any{"exp": -1})
+}
+
+// shapes adds claims that are no object of distinct names.
+func (c *corpus) shapes() {
+	for name, payload := range map[string]string{
+		"two subjects":        `{"sub":"repo:acme/other",` + c.plain[1:],
+		"two subjects, after": c.plain[:len(c.plain)-1] + `,"sub":"` + c.subject + `"}`,
+		"two issuers":         `{"iss":"https://evil.example",` + c.plain[1:],
+		"two audiences":       c.plain[:len(c.plain)-1] + `,"aud":"` + c.audience + `"}`,
+		"two ends":            c.plain[:len(c.plain)-1] + `,"exp":99999999999}`,
+		"names in upper case": strings.NewReplacer(`"sub"`, `"SUB"`, `"iss"`, `"ISS"`).Replace(c.plain),
+		"null":                `null`, "a list": `[` + c.plain + `]`, "a text": `"x"`, "two objects": c.plain + c.plain,
+		"broken": c.plain[:len(c.plain)-1], "nothing": ``,
+	} {
+		c.bad["claims: "+name] = c.sign(c.header, []byte(payload))
+	}
+}
+
+func (c *corpus) headers() {
 	for name, change := range map[string]map[string]any{
 		"none": {"alg": "none"}, "None": {"alg": "None"}, "HS256": {"alg": "HS256"}, "RS256": {"alg": "RS256"}, "ES512": {"alg": "ES512"},
 		"a number as alg": {"alg": 7}, "an empty alg": {"alg": ""}, "typ at+jwt": {"typ": "at+jwt"}, "typ JOSE": {"typ": "JOSE"},
@@ -198,36 +238,36 @@ func (i *Issuer) Bad(subject, audience string, now time.Time) map[string]string 
 		"crit": {"crit": []string{"exp"}}, "crit b64": {"crit": []string{"b64"}, "b64": false}, "zip": {"zip": "DEF"}, "cty": {"cty": "JWT"},
 		"jku": {"jku": "https://evil.example/keys"}, "x5u": {"x5u": "https://evil.example/cert"},
 	} {
-		h := maps.Clone(header)
+		h := maps.Clone(c.header)
 		maps.Copy(h, change)
-		bad["header: "+name] = i.sign(h, []byte(plain))
+		c.bad["header: "+name] = c.sign(h, []byte(c.plain))
 	}
 	for n := range 20 {
-		h := maps.Clone(header)
+		h := maps.Clone(c.header)
 		h["kid"] = fmt.Sprintf("made up %d", n)
-		bad[fmt.Sprintf("header: kid %d", n)] = signES256(i.t, newKey(i.t), mustJSON(i.t, h), []byte(plain))
+		c.bad[fmt.Sprintf("header: kid %d", n)] = signES256(c.t, newKey(c.t), mustJSON(c.t, h), []byte(c.plain))
 	}
-	bad["header: alg twice"] = signES256(i.t, key, []byte(`{"alg":"none","alg":"ES256","kid":"`+kid+`"}`), []byte(plain))
-	bad["header: null"] = signES256(i.t, key, []byte(`null`), []byte(plain))
+	c.bad["header: alg twice"] = signES256(c.t, c.key, []byte(`{"alg":"none","alg":"ES256","kid":"`+c.kid+`"}`), []byte(c.plain))
+	c.bad["header: null"] = signES256(c.t, c.key, []byte(`null`), []byte(c.plain))
+}
 
-	other := newKey(i.t)
-	own := jose.JSONWebKey{Key: other.Public(), KeyID: kid, Algorithm: "ES256"}
-	h := maps.Clone(header)
-	h["jwk"] = own
-	bad["signature: by a key that it brings"] = signES256(i.t, other, mustJSON(i.t, h), []byte(plain))
-	bad["signature: by another key"] = signES256(i.t, other, mustJSON(i.t, header), []byte(plain))
-	token := i.Token(good)
+func (c *corpus) signatures() {
+	other := newKey(c.t)
+	h := maps.Clone(c.header)
+	h["jwk"] = jose.JSONWebKey{Key: other.Public(), KeyID: c.kid, Algorithm: "ES256"}
+	c.bad["signature: by a key that it brings"] = signES256(c.t, other, mustJSON(c.t, h), []byte(c.plain))
+	c.bad["signature: by another key"] = signES256(c.t, other, mustJSON(c.t, c.header), []byte(c.plain))
+	token := c.Token(c.good)
 	parts := strings.Split(token, ".")
-	bad["signature: none"] = parts[0] + "." + parts[1] + "."
-	bad["signature: of another token"] = parts[0] + "." + parts[1] + "." + strings.Split(i.Token(i.Claims("other", audience, now)), ".")[2]
-	bad["signature: short"] = token[:len(token)-4]
-	bad["signature: zeros"] = parts[0] + "." + parts[1] + "." + encode(make([]byte, 64))
-	bad["alg none, no signature"] = encode([]byte(`{"alg":"none","typ":"JWT"}`)) + "." + parts[1] + "."
-	bad["four parts"] = token + ".x"
-	bad["a space before"], bad["a line end after"], bad["Bearer"] = " "+token, token+"\n", "Bearer "+token
-	bad["HS256 by the public key"] = hs256(i.t, key.Public(), kid, []byte(plain))
-	bad["as JSON"] = `{"payload":"` + parts[1] + `","signatures":[{"protected":"` + parts[0] + `","signature":"` + parts[2] + `"}]}`
-	return bad
+	c.bad["signature: none"] = parts[0] + "." + parts[1] + "."
+	c.bad["signature: of another token"] = parts[0] + "." + parts[1] + "." + strings.Split(c.Token(c.Claims("other", c.audience, c.now)), ".")[2]
+	c.bad["signature: short"] = token[:len(token)-4]
+	c.bad["signature: zeros"] = parts[0] + "." + parts[1] + "." + encode(make([]byte, 64))
+	c.bad["alg none, no signature"] = encode([]byte(`{"alg":"none","typ":"JWT"}`)) + "." + parts[1] + "."
+	c.bad["four parts"] = token + ".x"
+	c.bad["a space before"], c.bad["a line end after"], c.bad["Bearer"] = " "+token, token+"\n", "Bearer "+token
+	c.bad["HS256 by the public key"] = hs256(c.t, c.key.Public(), c.kid, []byte(c.plain))
+	c.bad["as JSON"] = `{"payload":"` + parts[1] + `","signatures":[{"protected":"` + parts[0] + `","signature":"` + parts[2] + `"}]}`
 }
 
 // hs256 signs by a shared secret that everybody knows: the public key.
