@@ -12,24 +12,28 @@ import (
 // ListOwnedBindings lists the bindings of a resource for the unit that owns it. Fails:
 // TYPE_NOT_OWNED.
 func (s *Resources) ListOwnedBindings(ctx context.Context, req *accessv1.ListOwnedBindingsRequest) (*accessv1.ListAccessBindingsResponse, error) {
-	if err := owned(ctx, req.GetList().GetResource().GetType()); err != nil {
+	if err := owned(ctx, req.GetResource().GetType()); err != nil {
 		return nil, err
 	}
-	return s.bindings.ListAccessBindings(ctx, req.GetList())
+	return s.bindings.ListAccessBindings(ctx, &accessv1.ListAccessBindingsRequest{
+		Resource: req.GetResource(), PageSize: req.GetPageSize(), PageToken: req.GetPageToken(), ChangeableOnly: true,
+	})
 }
 
 // UpdateOwnedBindings changes the bindings of a resource for the user who asks the unit
 // that owns it, by a permission that the unit names (PT-22). Fails: TYPE_NOT_OWNED, and as
 // UpdateAccessBindings does.
 func (s *Resources) UpdateOwnedBindings(ctx context.Context, req *accessv1.UpdateOwnedBindingsRequest) (*operationpb.Operation, error) {
-	update, permission := req.GetUpdate(), req.GetPermission()
-	if err := owned(ctx, update.GetResource().GetType()); err != nil {
+	permission := req.GetPermission()
+	if err := owned(ctx, req.GetResource().GetType()); err != nil {
 		return nil, err
 	}
 	if _, listed := s.catalog.Permission(permission); !listed {
 		return nil, apierr.InvalidField("permission", "there is no permission %q", permission)
 	}
-	in, err := s.bindings.updateIntent(ctx, update, "")
+	in, err := s.bindings.updateIntent(ctx, &accessv1.UpdateAccessBindingsRequest{
+		Resource: req.GetResource(), AccessBindingDeltas: req.GetAccessBindingDeltas(),
+	}, "")
 	if err != nil {
 		return nil, err
 	}

@@ -29,9 +29,9 @@ func (s *subaccountAccess) ListSubaccountAccessBindings(ctx context.Context, req
 	if err != nil {
 		return nil, err
 	}
-	got, err := s.tree.ListOwnedBindings(ctx, &accessv1.ListOwnedBindingsRequest{List: &accessv1.ListAccessBindingsRequest{
-		Resource: treeResource(c.resource()), PageSize: req.GetPageSize(), PageToken: req.GetPageToken(), ChangeableOnly: true,
-	}})
+	got, err := s.tree.ListOwnedBindings(ctx, &accessv1.ListOwnedBindingsRequest{
+		Resource: treeResource(c.resource()), PageSize: req.GetPageSize(), PageToken: req.GetPageToken(),
+	})
 	if err != nil {
 		return nil, apierr.FromRPC(err)
 	}
@@ -50,8 +50,9 @@ func (s *subaccountAccess) UpdateSubaccountAccessBindings(ctx context.Context, r
 	if c.State == Inactive {
 		return nil, errSubaccountState(c, "it is deleted")
 	}
+	update := access.Update(treeResource(c.resource()), req.GetAccessBindingDeltas())
 	op, err := s.tree.UpdateOwnedBindings(idempotency.PassOn(ctx), &accessv1.UpdateOwnedBindingsRequest{
-		Update: access.Update(treeResource(c.resource()), req.GetAccessBindingDeltas()), Permission: permCustomerAccess,
+		Resource: update.GetResource(), AccessBindingDeltas: update.GetAccessBindingDeltas(), Permission: permCustomerAccess,
 	})
 	return op, apierr.FromRPC(err)
 }

@@ -101,18 +101,18 @@ var customerRPCs = []rpc{
 	{
 		method: "bindery.access.v1.ResourceService/ListOwnedBindings", on: billing, guard: onlyPartner,
 		request: func(n *node) proto.Message {
-			return &accessv1.ListOwnedBindingsRequest{List: &accessv1.ListAccessBindingsRequest{Resource: n.resource()}}
+			return &accessv1.ListOwnedBindingsRequest{Resource: n.resource()}
 		},
 	},
 	{
 		// That the unit may ask gives no rights to the user it asks for, or to itself.
 		method: "bindery.access.v1.ResourceService/UpdateOwnedBindings", on: billing, guard: onlyPartner, inside: codes.PermissionDenied,
 		request: func(n *node) proto.Message {
-			return &accessv1.UpdateOwnedBindingsRequest{Permission: "billing.customers.updateAccessBindings", Update: &accessv1.UpdateAccessBindingsRequest{
-				Resource: n.resource(), AccessBindingDeltas: []*accessv1.AccessBindingDelta{{
+			return &accessv1.UpdateOwnedBindingsRequest{
+				Resource: n.resource(), Permission: "billing.customers.updateAccessBindings", AccessBindingDeltas: []*accessv1.AccessBindingDelta{{
 					Action: accesspb.AccessBindingAction_ADD, AccessBinding: &accessv1.AccessBinding{RoleId: "billing.accounts.viewer", Subject: n.w.person().subject()},
 				}},
-			}}
+			}
 		},
 	},
 	{

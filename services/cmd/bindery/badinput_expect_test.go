@@ -138,6 +138,7 @@ func meaning(r rpc, m mutation) expectation {
 		{`IngestUsage records`, append(refused, codes.OK, codes.AlreadyExists)},
 		{`(LoadCatalog|PostAccrual|SetSpecialization) (services|skus|id|name|comment|referral)`, append(unknown, codes.OK, codes.AlreadyExists)},
 		{`ConsumptionCoreService/\w+ \w+(_ids|_period|labels|_logic)`, append(refused, codes.OK)},  // what is not there was not used
+		{`OperatorService/UnlinkUser issuer`, append(unknown, codes.OK)},                           // whom nobody is linked to
 		{`UsageReport filter`, append(refused, codes.OK)},                                          // what is not there was not used
 		{`CreateBillingAccount organization_id empty$`, append(refused, r.inside)},                 // one that stands below nothing
 		{`SubjectService/SetSubject subject.id at its limit, `, refused},                           // bytes count there

@@ -266,8 +266,12 @@ func (x *UpdateAutomaticBindingsResponse) GetRevision() int64 {
 // Request of ListOwnedBindings.
 type ListOwnedBindingsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The resource and the page.
-	List          *ListAccessBindingsRequest `protobuf:"bytes,1,opt,name=list,proto3" json:"list,omitempty"`
+	// The resource whose bindings are listed.
+	Resource *Resource `protobuf:"bytes,1,opt,name=resource,proto3" json:"resource,omitempty"`
+	// At most this many bindings; 0 means 100.
+	PageSize int64 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// Token of the page, from the answer before.
+	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -302,18 +306,34 @@ func (*ListOwnedBindingsRequest) Descriptor() ([]byte, []int) {
 	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{4}
 }
 
-func (x *ListOwnedBindingsRequest) GetList() *ListAccessBindingsRequest {
+func (x *ListOwnedBindingsRequest) GetResource() *Resource {
 	if x != nil {
-		return x.List
+		return x.Resource
 	}
 	return nil
+}
+
+func (x *ListOwnedBindingsRequest) GetPageSize() int64 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListOwnedBindingsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
 }
 
 // Request of UpdateOwnedBindings.
 type UpdateOwnedBindingsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The resource and what to add and to remove.
-	Update *UpdateAccessBindingsRequest `protobuf:"bytes,1,opt,name=update,proto3" json:"update,omitempty"`
+	// The resource.
+	Resource *Resource `protobuf:"bytes,1,opt,name=resource,proto3" json:"resource,omitempty"`
+	// What to add and to remove, in this order.
+	AccessBindingDeltas []*AccessBindingDelta `protobuf:"bytes,3,rep,name=access_binding_deltas,json=accessBindingDeltas,proto3" json:"access_binding_deltas,omitempty"`
 	// The permission on the resource that the user needs: one of the catalogue, to update
 	// access bindings.
 	Permission    string `protobuf:"bytes,2,opt,name=permission,proto3" json:"permission,omitempty"`
@@ -351,9 +371,16 @@ func (*UpdateOwnedBindingsRequest) Descriptor() ([]byte, []int) {
 	return file_bindery_access_v1_resource_service_proto_rawDescGZIP(), []int{5}
 }
 
-func (x *UpdateOwnedBindingsRequest) GetUpdate() *UpdateAccessBindingsRequest {
+func (x *UpdateOwnedBindingsRequest) GetResource() *Resource {
 	if x != nil {
-		return x.Update
+		return x.Resource
+	}
+	return nil
+}
+
+func (x *UpdateOwnedBindingsRequest) GetAccessBindingDeltas() []*AccessBindingDelta {
+	if x != nil {
+		return x.AccessBindingDeltas
 	}
 	return nil
 }
@@ -1066,11 +1093,16 @@ const file_bindery_access_v1_resource_service_proto_rawDesc = "" +
 	"\x06remove\x18\x03 \x03(\v2 .bindery.access.v1.AccessBindingB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\x06remove\x120\n" +
 	"\x05giver\x18\x04 \x01(\v2\x1a.bindery.access.v1.SubjectR\x05giver\"=\n" +
 	"\x1fUpdateAutomaticBindingsResponse\x12\x1a\n" +
-	"\brevision\x18\x01 \x01(\x03R\brevision\"d\n" +
-	"\x18ListOwnedBindingsRequest\x12H\n" +
-	"\x04list\x18\x01 \x01(\v2,.bindery.access.v1.ListAccessBindingsRequestB\x06\xbaH\x03\xc8\x01\x01R\x04list\"\xae\x01\n" +
-	"\x1aUpdateOwnedBindingsRequest\x12N\n" +
-	"\x06update\x18\x01 \x01(\v2..bindery.access.v1.UpdateAccessBindingsRequestB\x06\xbaH\x03\xc8\x01\x01R\x06update\x12@\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\"\xad\x01\n" +
+	"\x18ListOwnedBindingsRequest\x12?\n" +
+	"\bresource\x18\x01 \x01(\v2\x1b.bindery.access.v1.ResourceB\x06\xbaH\x03\xc8\x01\x01R\bresource\x12'\n" +
+	"\tpage_size\x18\x02 \x01(\x03B\n" +
+	"\xbaH\a\"\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xd0\x0fR\tpageToken\"\x87\x02\n" +
+	"\x1aUpdateOwnedBindingsRequest\x12?\n" +
+	"\bresource\x18\x01 \x01(\v2\x1b.bindery.access.v1.ResourceB\x06\xbaH\x03\xc8\x01\x01R\bresource\x12f\n" +
+	"\x15access_binding_deltas\x18\x03 \x03(\v2%.bindery.access.v1.AccessBindingDeltaB\v\xbaH\b\x92\x01\x05\b\x01\x10\xe8\aR\x13accessBindingDeltas\x12@\n" +
 	"\n" +
 	"permission\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x10\x01\x18dB\x15.updateAccessBindingsR\n" +
 	"permission\"\xbe\x01\n" +
@@ -1171,10 +1203,9 @@ var file_bindery_access_v1_resource_service_proto_goTypes = []any{
 	(*Resource)(nil),                        // 19: bindery.access.v1.Resource
 	(*AccessBinding)(nil),                   // 20: bindery.access.v1.AccessBinding
 	(*Subject)(nil),                         // 21: bindery.access.v1.Subject
-	(*ListAccessBindingsRequest)(nil),       // 22: bindery.access.v1.ListAccessBindingsRequest
-	(*UpdateAccessBindingsRequest)(nil),     // 23: bindery.access.v1.UpdateAccessBindingsRequest
-	(*ListAccessBindingsResponse)(nil),      // 24: bindery.access.v1.ListAccessBindingsResponse
-	(*operation.Operation)(nil),             // 25: yandex.cloud.operation.Operation
+	(*AccessBindingDelta)(nil),              // 22: bindery.access.v1.AccessBindingDelta
+	(*ListAccessBindingsResponse)(nil),      // 23: bindery.access.v1.ListAccessBindingsResponse
+	(*operation.Operation)(nil),             // 24: yandex.cloud.operation.Operation
 }
 var file_bindery_access_v1_resource_service_proto_depIdxs = []int32{
 	19, // 0: bindery.access.v1.RegisterResourceRequest.resource:type_name -> bindery.access.v1.Resource
@@ -1185,44 +1216,45 @@ var file_bindery_access_v1_resource_service_proto_depIdxs = []int32{
 	20, // 5: bindery.access.v1.UpdateAutomaticBindingsRequest.add:type_name -> bindery.access.v1.AccessBinding
 	20, // 6: bindery.access.v1.UpdateAutomaticBindingsRequest.remove:type_name -> bindery.access.v1.AccessBinding
 	21, // 7: bindery.access.v1.UpdateAutomaticBindingsRequest.giver:type_name -> bindery.access.v1.Subject
-	22, // 8: bindery.access.v1.ListOwnedBindingsRequest.list:type_name -> bindery.access.v1.ListAccessBindingsRequest
-	23, // 9: bindery.access.v1.UpdateOwnedBindingsRequest.update:type_name -> bindery.access.v1.UpdateAccessBindingsRequest
-	19, // 10: bindery.access.v1.CheckGiverRequest.resource:type_name -> bindery.access.v1.Resource
-	21, // 11: bindery.access.v1.CheckGiverRequest.giver:type_name -> bindery.access.v1.Subject
-	19, // 12: bindery.access.v1.ListHoldersRequest.resource:type_name -> bindery.access.v1.Resource
-	21, // 13: bindery.access.v1.ListHoldersResponse.subjects:type_name -> bindery.access.v1.Subject
-	19, // 14: bindery.access.v1.MoveResourceRequest.resource:type_name -> bindery.access.v1.Resource
-	19, // 15: bindery.access.v1.MoveResourceRequest.parent:type_name -> bindery.access.v1.Resource
-	19, // 16: bindery.access.v1.RemoveResourceRequest.resource:type_name -> bindery.access.v1.Resource
-	15, // 17: bindery.access.v1.ListRemovedResourcesRequest.after:type_name -> bindery.access.v1.RemovalPlace
-	15, // 18: bindery.access.v1.ListRemovedResourcesResponse.last:type_name -> bindery.access.v1.RemovalPlace
-	19, // 19: bindery.access.v1.GetResourcePathRequest.resource:type_name -> bindery.access.v1.Resource
-	19, // 20: bindery.access.v1.GetResourcePathResponse.path:type_name -> bindery.access.v1.Resource
-	0,  // 21: bindery.access.v1.ResourceService.RegisterResource:input_type -> bindery.access.v1.RegisterResourceRequest
-	2,  // 22: bindery.access.v1.ResourceService.UpdateAutomaticBindings:input_type -> bindery.access.v1.UpdateAutomaticBindingsRequest
-	4,  // 23: bindery.access.v1.ResourceService.ListOwnedBindings:input_type -> bindery.access.v1.ListOwnedBindingsRequest
-	5,  // 24: bindery.access.v1.ResourceService.UpdateOwnedBindings:input_type -> bindery.access.v1.UpdateOwnedBindingsRequest
-	6,  // 25: bindery.access.v1.ResourceService.CheckGiver:input_type -> bindery.access.v1.CheckGiverRequest
-	8,  // 26: bindery.access.v1.ResourceService.ListHolders:input_type -> bindery.access.v1.ListHoldersRequest
-	10, // 27: bindery.access.v1.ResourceService.MoveResource:input_type -> bindery.access.v1.MoveResourceRequest
-	12, // 28: bindery.access.v1.ResourceService.RemoveResource:input_type -> bindery.access.v1.RemoveResourceRequest
-	14, // 29: bindery.access.v1.ResourceService.ListRemovedResources:input_type -> bindery.access.v1.ListRemovedResourcesRequest
-	17, // 30: bindery.access.v1.ResourceService.GetResourcePath:input_type -> bindery.access.v1.GetResourcePathRequest
-	1,  // 31: bindery.access.v1.ResourceService.RegisterResource:output_type -> bindery.access.v1.RegisterResourceResponse
-	3,  // 32: bindery.access.v1.ResourceService.UpdateAutomaticBindings:output_type -> bindery.access.v1.UpdateAutomaticBindingsResponse
-	24, // 33: bindery.access.v1.ResourceService.ListOwnedBindings:output_type -> bindery.access.v1.ListAccessBindingsResponse
-	25, // 34: bindery.access.v1.ResourceService.UpdateOwnedBindings:output_type -> yandex.cloud.operation.Operation
-	7,  // 35: bindery.access.v1.ResourceService.CheckGiver:output_type -> bindery.access.v1.CheckGiverResponse
-	9,  // 36: bindery.access.v1.ResourceService.ListHolders:output_type -> bindery.access.v1.ListHoldersResponse
-	11, // 37: bindery.access.v1.ResourceService.MoveResource:output_type -> bindery.access.v1.MoveResourceResponse
-	13, // 38: bindery.access.v1.ResourceService.RemoveResource:output_type -> bindery.access.v1.RemoveResourceResponse
-	16, // 39: bindery.access.v1.ResourceService.ListRemovedResources:output_type -> bindery.access.v1.ListRemovedResourcesResponse
-	18, // 40: bindery.access.v1.ResourceService.GetResourcePath:output_type -> bindery.access.v1.GetResourcePathResponse
-	31, // [31:41] is the sub-list for method output_type
-	21, // [21:31] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	19, // 8: bindery.access.v1.ListOwnedBindingsRequest.resource:type_name -> bindery.access.v1.Resource
+	19, // 9: bindery.access.v1.UpdateOwnedBindingsRequest.resource:type_name -> bindery.access.v1.Resource
+	22, // 10: bindery.access.v1.UpdateOwnedBindingsRequest.access_binding_deltas:type_name -> bindery.access.v1.AccessBindingDelta
+	19, // 11: bindery.access.v1.CheckGiverRequest.resource:type_name -> bindery.access.v1.Resource
+	21, // 12: bindery.access.v1.CheckGiverRequest.giver:type_name -> bindery.access.v1.Subject
+	19, // 13: bindery.access.v1.ListHoldersRequest.resource:type_name -> bindery.access.v1.Resource
+	21, // 14: bindery.access.v1.ListHoldersResponse.subjects:type_name -> bindery.access.v1.Subject
+	19, // 15: bindery.access.v1.MoveResourceRequest.resource:type_name -> bindery.access.v1.Resource
+	19, // 16: bindery.access.v1.MoveResourceRequest.parent:type_name -> bindery.access.v1.Resource
+	19, // 17: bindery.access.v1.RemoveResourceRequest.resource:type_name -> bindery.access.v1.Resource
+	15, // 18: bindery.access.v1.ListRemovedResourcesRequest.after:type_name -> bindery.access.v1.RemovalPlace
+	15, // 19: bindery.access.v1.ListRemovedResourcesResponse.last:type_name -> bindery.access.v1.RemovalPlace
+	19, // 20: bindery.access.v1.GetResourcePathRequest.resource:type_name -> bindery.access.v1.Resource
+	19, // 21: bindery.access.v1.GetResourcePathResponse.path:type_name -> bindery.access.v1.Resource
+	0,  // 22: bindery.access.v1.ResourceService.RegisterResource:input_type -> bindery.access.v1.RegisterResourceRequest
+	2,  // 23: bindery.access.v1.ResourceService.UpdateAutomaticBindings:input_type -> bindery.access.v1.UpdateAutomaticBindingsRequest
+	4,  // 24: bindery.access.v1.ResourceService.ListOwnedBindings:input_type -> bindery.access.v1.ListOwnedBindingsRequest
+	5,  // 25: bindery.access.v1.ResourceService.UpdateOwnedBindings:input_type -> bindery.access.v1.UpdateOwnedBindingsRequest
+	6,  // 26: bindery.access.v1.ResourceService.CheckGiver:input_type -> bindery.access.v1.CheckGiverRequest
+	8,  // 27: bindery.access.v1.ResourceService.ListHolders:input_type -> bindery.access.v1.ListHoldersRequest
+	10, // 28: bindery.access.v1.ResourceService.MoveResource:input_type -> bindery.access.v1.MoveResourceRequest
+	12, // 29: bindery.access.v1.ResourceService.RemoveResource:input_type -> bindery.access.v1.RemoveResourceRequest
+	14, // 30: bindery.access.v1.ResourceService.ListRemovedResources:input_type -> bindery.access.v1.ListRemovedResourcesRequest
+	17, // 31: bindery.access.v1.ResourceService.GetResourcePath:input_type -> bindery.access.v1.GetResourcePathRequest
+	1,  // 32: bindery.access.v1.ResourceService.RegisterResource:output_type -> bindery.access.v1.RegisterResourceResponse
+	3,  // 33: bindery.access.v1.ResourceService.UpdateAutomaticBindings:output_type -> bindery.access.v1.UpdateAutomaticBindingsResponse
+	23, // 34: bindery.access.v1.ResourceService.ListOwnedBindings:output_type -> bindery.access.v1.ListAccessBindingsResponse
+	24, // 35: bindery.access.v1.ResourceService.UpdateOwnedBindings:output_type -> yandex.cloud.operation.Operation
+	7,  // 36: bindery.access.v1.ResourceService.CheckGiver:output_type -> bindery.access.v1.CheckGiverResponse
+	9,  // 37: bindery.access.v1.ResourceService.ListHolders:output_type -> bindery.access.v1.ListHoldersResponse
+	11, // 38: bindery.access.v1.ResourceService.MoveResource:output_type -> bindery.access.v1.MoveResourceResponse
+	13, // 39: bindery.access.v1.ResourceService.RemoveResource:output_type -> bindery.access.v1.RemoveResourceResponse
+	16, // 40: bindery.access.v1.ResourceService.ListRemovedResources:output_type -> bindery.access.v1.ListRemovedResourcesResponse
+	18, // 41: bindery.access.v1.ResourceService.GetResourcePath:output_type -> bindery.access.v1.GetResourcePathResponse
+	32, // [32:42] is the sub-list for method output_type
+	22, // [22:32] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_bindery_access_v1_resource_service_proto_init() }
