@@ -24,7 +24,9 @@ type web struct {
 func (s *web) Serve(ctx context.Context, req *identityv1.ServeRequest) (*identityv1.ServeResponse, error) {
 	r, err := http.NewRequestWithContext(ctx, req.GetMethod(), string(req.GetTarget()), bytes.NewReader(req.GetBody()))
 	if err != nil || r.URL.Host != "" || !strings.HasPrefix(r.URL.Path, "/") {
-		return nil, apierr.InvalidField("target", "must be the path and query of an HTTP request")
+		return nil, apierr.Invalid(
+			apierr.Field{Name: "method", Message: "must be a method of HTTP"},
+			apierr.Field{Name: "target", Message: "must be the path and query of an HTTP request"})
 	}
 	for _, h := range req.GetHeaders() {
 		r.Header.Add(h.GetName(), string(h.GetValue()))

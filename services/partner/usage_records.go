@@ -112,6 +112,11 @@ func (s *consumption) report(ctx context.Context, axis partnerv1.UsageReport_Axi
 	return c, err
 }
 
+// wrongDays refuses a range of days: either end may be the wrong one.
+func wrongDays(message string) error {
+	return apierr.Invalid(apierr.Field{Name: "start_date", Message: message}, apierr.Field{Name: "end_date", Message: message})
+}
+
 // utcDays are the days of a report, the last one included.
 func utcDays(start, end *timestamppb.Timestamp) (from, to Day, err error) {
 	for _, f := range []struct {
@@ -126,9 +131,9 @@ func utcDays(start, end *timestamppb.Timestamp) (from, to Day, err error) {
 	}
 	switch n := to - from + 1; {
 	case n < 1:
-		return 0, 0, apierr.InvalidField("end_date", "must not be before the first day, %s", from)
+		return 0, 0, wrongDays(fmt.Sprintf("the last day must not be before the first one, %s", from))
 	case n > maxReportDays:
-		return 0, 0, apierr.InvalidField("end_date", "a report is of at most %d days, and this one of %d: ask for a year at a time", maxReportDays, n)
+		return 0, 0, wrongDays(fmt.Sprintf("a report is of at most %d days, and this one of %d: ask for a year at a time", maxReportDays, n))
 	}
 	return from, to, nil
 }
