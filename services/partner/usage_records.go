@@ -114,7 +114,7 @@ func (s *consumption) report(ctx context.Context, axis partnerv1.UsageReport_Axi
 
 // wrongDays refuses a range of days: either end may be the wrong one.
 func wrongDays(message string) error {
-	return apierr.Invalid(apierr.Field{Name: "start_date", Message: message}, apierr.Field{Name: "end_date", Message: message})
+	return apierr.Invalid(apierr.Field{Name: "end_date", Message: message}, apierr.Field{Name: "start_date", Message: message})
 }
 
 // utcDays are the days of a report, the last one included.
