@@ -23,8 +23,8 @@ const (
 const (
 	tokenPrefix = "t1."
 	// tokenDomain separates signatures over tokens from all others of the key.
-	tokenDomain  = "bindery iam token t1\x00" //nolint:gosec // no secret
-	signatureLen = 86                         // base64url characters of an Ed25519 signature (TK-4)
+	tokenDomain  = "bindery iam token t1\x00"
+	signatureLen = 86 // base64url characters of an Ed25519 signature (TK-4)
 )
 
 // strict accepts exactly one spelling of each byte string, but for CR and LF,

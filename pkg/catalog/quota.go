@@ -26,12 +26,12 @@ const (
 	QuotaOsLoginProfiles      = "organization-manager.osLoginProfiles.count"
 	QuotaBillingAccounts      = "billing.accounts.count" // that a subject has made
 	QuotaServiceAccounts      = "iam.serviceAccounts.count"
-	QuotaAPIKeys              = "iam.apiKeys.count" //nolint:gosec // an id, no key
+	QuotaAPIKeys              = "iam.apiKeys.count"
 	QuotaAuthorizedKeys       = "iam.authorizedKeys.count"
 	QuotaAccessKeys           = "iam.accessKeys.count"
 	QuotaOAuthClients         = "iam.oauthClients.count"
 	QuotaWorkloadFederations  = "iam.oidcWLIFederations.count"
-	QuotaFederatedCredentials = "iam.saFederatedCredentials.count" //nolint:gosec // an id
+	QuotaFederatedCredentials = "iam.saFederatedCredentials.count"
 )
 
 // OnSubject is the type of resource of a quota that a single subject has.

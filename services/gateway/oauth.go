@@ -23,7 +23,7 @@ import (
 
 // tokenPath is the token endpoint of OAuth (RFC 6749, section 3.2). Its requests are
 // forms, and its errors have a shape of their own, so it is no translation of a method.
-const tokenPath = "/oauth/token" //nolint:gosec // a path
+const tokenPath = "/oauth/token"
 
 // maxForm is the largest form that the endpoint reads, in bytes.
 const maxForm = 64 << 10
@@ -147,7 +147,7 @@ func readForm(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 // Names of RFC 8693.
 const (
 	grantExchange   = "urn:ietf:params:oauth:grant-type:token-exchange"
-	tokenTypePrefix = "urn:ietf:params:oauth:token-type:" //nolint:gosec // a name
+	tokenTypePrefix = "urn:ietf:params:oauth:token-type:"
 	typeAccessToken = tokenTypePrefix + "access_token"
 	typeIDToken     = tokenTypePrefix + "id_token"
 	typeJWT         = tokenTypePrefix + "jwt"

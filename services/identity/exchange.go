@@ -32,7 +32,7 @@ const (
 
 // What somebody proved itself by, in audit records.
 const (
-	credentialOAuth     = "oauth_token" //nolint:gosec // the kind of one
+	credentialOAuth     = "oauth_token"
 	credentialKey       = "authorized_key"
 	credentialSession   = "refresh_token"
 	credentialFederated = "federated_credential"

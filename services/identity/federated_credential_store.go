@@ -57,7 +57,7 @@ func (s *Store) InsertFederatedCredential(ctx context.Context, tx *sql.Tx, c Fed
 	return nil
 }
 
-const federatedCredentialColumns = `k.id, k.account_id, k.federation_id, k.subject, k.session_id, k.created_at, k.last_used_at` //nolint:gosec // columns
+const federatedCredentialColumns = `k.id, k.account_id, k.federation_id, k.subject, k.session_id, k.created_at, k.last_used_at`
 
 // FederatedCredential reads a credential by id. Fails: FEDERATED_CREDENTIAL_NOT_FOUND.
 func (s *Store) FederatedCredential(ctx context.Context, q sqldb.Querier, credentialID string) (FederatedCredential, error) {

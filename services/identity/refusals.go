@@ -16,7 +16,7 @@ const (
 
 	ReasonKeyScoped = "API_KEY_SCOPED"
 
-	ReasonAPIKeyNotFound    = "API_KEY_NOT_FOUND" //nolint:gosec // a reason, no key
+	ReasonAPIKeyNotFound    = "API_KEY_NOT_FOUND"
 	ReasonAccessKeyNotFound = "ACCESS_KEY_NOT_FOUND"
 
 	ReasonAccountNotFound      = "SERVICE_ACCOUNT_NOT_FOUND"

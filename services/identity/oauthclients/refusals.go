@@ -5,8 +5,8 @@ import "github.com/bindery-iam/bindery/pkg/apierr"
 // Reasons of refusals.
 const (
 	ReasonClientNotFound = "OAUTH_CLIENT_NOT_FOUND"
-	ReasonSecretNotFound = "OAUTH_CLIENT_SECRET_NOT_FOUND" //nolint:gosec // a reason, no secret
-	ReasonNoSecrets      = "OAUTH_CLIENT_HAS_NO_SECRETS"   //nolint:gosec // a reason, no secret
+	ReasonSecretNotFound = "OAUTH_CLIENT_SECRET_NOT_FOUND"
+	ReasonNoSecrets      = "OAUTH_CLIENT_HAS_NO_SECRETS"
 )
 
 // Every "no" about OAuth clients.

@@ -34,16 +34,16 @@ const (
 	permCreate       = "iam.oauthClients.create"
 	permUpdate       = "iam.oauthClients.update"
 	permDelete       = "iam.oauthClients.delete"
-	permGetSecret    = "iam.oauthClientSecrets.get"    //nolint:gosec // an id, no secret
-	permCreateSecret = "iam.oauthClientSecrets.create" //nolint:gosec // an id, no secret
-	permDeleteSecret = "iam.oauthClientSecrets.delete" //nolint:gosec // an id, no secret
+	permGetSecret    = "iam.oauthClientSecrets.get"
+	permCreateSecret = "iam.oauthClientSecrets.create"
+	permDeleteSecret = "iam.oauthClientSecrets.delete"
 )
 
 const (
 	typeFolder = "resource-manager.folder"
 	typeCloud  = "resource-manager.cloud"
 	typeClient = "iam.oauthClient"
-	typeSecret = "iam.oauthClientSecret" //nolint:gosec // a type, no secret
+	typeSecret = "iam.oauthClientSecret"
 )
 
 // Keyed are the methods whose answers, which hold a secret, are given once for each

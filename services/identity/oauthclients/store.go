@@ -122,7 +122,7 @@ func (s *store) exec(ctx context.Context, tx *sql.Tx, what, query string, args .
 	return nil
 }
 
-const secretColumns = `id, client_id, hash, mask, description, created_at` //nolint:gosec // no secret
+const secretColumns = `id, client_id, hash, mask, description, created_at`
 
 func scanSecret(scan func(...any) error) (x Secret, err error) {
 	var created int64
