@@ -33,55 +33,13 @@ func TestServicesElsewhere(t *testing.T) {
 	binary(t)
 	s := startServer(t, "")
 	w := newWorld(t, s)
-	on := &folder{name: "folder"}
-	if err := (&writer{world: w, cloud: w.cloud(t)}).create(on); err != nil {
-		t.Fatal(err)
-	}
-	conn, err := grpc.NewClient(s.grpc, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithNoProxy())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
-	change := func(action accesspb.AccessBindingAction, typ, id, role, who string) {
-		t.Helper()
-		_, err := accessv1.NewAccessBindingServiceClient(conn).UpdateAccessBindings(w.as(w.owner), &accessv1.UpdateAccessBindingsRequest{
-			Resource: &accessv1.Resource{Type: typ, Id: id},
-			AccessBindingDeltas: []*accessv1.AccessBindingDelta{{Action: action, AccessBinding: &accessv1.AccessBinding{
-				RoleId: role, Subject: &accessv1.Subject{Type: "userAccount", Id: who},
-			}}},
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	change(accesspb.AccessBindingAction_ADD, "organization-manager.organization", w.org, "organization-manager.accessChanges.follower", w.members[1].id)
-	remote := startExample(t, w, "remote", on.id)
-	local := startExample(t, w, "local", on.id, w.org)
-	local.env("TOKEN=" + w.members[1].token)
-	remote.start()
-	local.start()
-	grant := func() { change(accesspb.AccessBindingAction_ADD, folderType, on.id, viewerRole, w.members[0].id) }
-	revoke := func() {
-		change(accesspb.AccessBindingAction_REMOVE, folderType, on.id, viewerRole, w.members[0].id)
-	}
+	at := newElsewhere(t, w)
+	remote, local := at.start("remote"), at.start("local", w.org)
 	local.eventually(codes.PermissionDenied)
-	for range 20 {
-		grant()
-		for _, e := range []*example{remote, local} {
-			if err := e.ask(); err != nil {
-				t.Fatalf("%s refuses what was granted: %v", e.name, err)
-			}
-		}
-		revoke()
-		for _, e := range []*example{remote, local} {
-			if code := status.Code(e.ask()); code != codes.PermissionDenied {
-				t.Fatalf("%s answers %v after the revoke", e.name, code)
-			}
-		}
-	}
+	at.turns(20, remote, local)
 	random := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
 	for round := range times(t, "BINDERY_FOLLOWER_STOPS", 2, 6) {
-		grant()
+		at.grant()
 		local.eventually(codes.OK)
 		process := local.cmd.Process
 		hang(t, process)
@@ -89,7 +47,7 @@ func TestServicesElsewhere(t *testing.T) {
 			time.AfterFunc(time.Duration(random.IntN(2000))*time.Millisecond, func() { _ = process.Signal(syscall.SIGCONT) })
 		}
 		begun := time.Now()
-		revoke()
+		at.revoke()
 		if took := time.Since(begun); took > deadReplica {
 			t.Errorf("the revoke took %v", took)
 		} else {
@@ -105,12 +63,12 @@ func TestServicesElsewhere(t *testing.T) {
 		}
 		local.eventually(codes.PermissionDenied)
 	}
-	grant()
+	at.grant()
 	local.eventually(codes.OK)
 	hang(t, local.cmd.Process)
 	s.kill()
 	s.start() // it knows nothing of who followed it but that somebody did
-	revoke()
+	at.revoke()
 	if err := local.cmd.Process.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
@@ -120,6 +78,106 @@ func TestServicesElsewhere(t *testing.T) {
 		}
 	}
 	local.eventually(codes.PermissionDenied)
+}
+
+// TestServicesElsewhereBehindTheGateway: a service that decides by itself follows by the
+// gateway of an installation in split units, over two replicas of the checker, one of
+// which is killed meanwhile.
+func TestServicesElsewhereBehindTheGateway(t *testing.T) {
+	s := startSplit(t)
+	w := newWorld(t, s.server)
+	at := newElsewhere(t, w)
+	local := at.start("local", w.org)
+	local.eventually(codes.PermissionDenied)
+	at.turns(20, local)
+	for _, replica := range s.processesOf(replicated) {
+		at.grant()
+		local.eventually(codes.OK)
+		replica.kill()
+		at.revoke()
+		for range 50 {
+			if err := local.ask(); err == nil {
+				t.Fatal("after a replica was killed: the service allows what was revoked")
+			}
+		}
+		replica.start()
+		local.eventually(codes.PermissionDenied)
+	}
+	at.turns(20, local)
+}
+
+// elsewhere is a folder on which services elsewhere are asked, and a role there that a
+// member is given and loses.
+type elsewhere struct {
+	t     *testing.T
+	world *world
+	on    *folder
+}
+
+// newElsewhere makes the folder, and another member the one by whom services follow.
+func newElsewhere(t *testing.T, w *world) *elsewhere {
+	t.Helper()
+	e := &elsewhere{t: t, world: w, on: &folder{name: "folder"}}
+	if err := (&writer{world: w, cloud: w.cloud(t)}).create(e.on); err != nil {
+		t.Fatal(err)
+	}
+	e.change(accesspb.AccessBindingAction_ADD, "organization-manager.organization", w.org, "organization-manager.accessChanges.follower", w.members[1].id)
+	return e
+}
+
+// start starts one of the examples.
+func (e *elsewhere) start(name string, args ...string) *example {
+	e.t.Helper()
+	one := startExample(e.t, e.world, name, e.on.id, args...)
+	one.env("TOKEN=" + e.world.members[1].token)
+	one.start()
+	return one
+}
+
+// change is sent again while nobody can make it.
+func (e *elsewhere) change(action accesspb.AccessBindingAction, typ, id, role, who string) {
+	e.t.Helper()
+	deadline := time.Now().Add(60 * time.Second)
+	for {
+		_, err := accessv1.NewAccessBindingServiceClient(e.world.conn).UpdateAccessBindings(e.world.as(e.world.owner), &accessv1.UpdateAccessBindingsRequest{
+			Resource: &accessv1.Resource{Type: typ, Id: id},
+			AccessBindingDeltas: []*accessv1.AccessBindingDelta{{Action: action, AccessBinding: &accessv1.AccessBinding{
+				RoleId: role, Subject: &accessv1.Subject{Type: "userAccount", Id: who},
+			}}},
+		})
+		if err == nil {
+			return
+		}
+		if status.Code(err) != codes.Unavailable || time.Now().After(deadline) {
+			e.t.Fatal(err)
+		}
+		time.Sleep(20 * time.Millisecond) // between two attempts
+	}
+}
+
+func (e *elsewhere) grant() {
+	e.t.Helper()
+	e.change(accesspb.AccessBindingAction_ADD, folderType, e.on.id, viewerRole, e.world.members[0].id)
+}
+
+func (e *elsewhere) revoke() {
+	e.t.Helper()
+	e.change(accesspb.AccessBindingAction_REMOVE, folderType, e.on.id, viewerRole, e.world.members[0].id)
+}
+
+// turns gives and takes the role, which the services answer by at once, or not at all.
+func (e *elsewhere) turns(n int, services ...*example) {
+	e.t.Helper()
+	for range n {
+		e.grant()
+		for _, one := range services {
+			one.eventually(codes.OK)
+		}
+		e.revoke()
+		for _, one := range services {
+			one.eventually(codes.PermissionDenied)
+		}
+	}
 }
 
 // example is one of the example services, asked about one member and one folder.
