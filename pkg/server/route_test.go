@@ -280,11 +280,15 @@ func TestHalfSentBodiesAtTheEdge(t *testing.T) {
 		raw.halfSent(t, 2*i+1)
 	}
 	ctx, conn := w.user(p)
+	get := func() error {
+		_, err := iamv1.NewUserAccountServiceClient(conn).Get(ctx, &iamv1.GetUserAccountRequest{UserAccountId: "u"})
+		return err
+	}
+	raw.seen(t, get)
 	for range 20 {
-		eventually(t, "a call between them", func() bool {
-			_, err := iamv1.NewUserAccountServiceClient(conn).Get(ctx, &iamv1.GetUserAccountRequest{UserAccountId: "u"})
-			return err == nil
-		})
+		if err := get(); err != nil {
+			t.Fatalf("a call between them: %v", err)
+		}
 	}
 }
 
