@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"sync"
 
 	"buf.build/go/protovalidate"
 	"google.golang.org/protobuf/proto"
@@ -21,20 +22,21 @@ type validator struct {
 	v protovalidate.Validator
 }
 
-// newValidator compiles the constraints of the request messages.
+// constraints holds what was compiled for any server of the process: several of them
+// take the same messages.
+var constraints = sync.OnceValues(func() (protovalidate.Validator, error) { return protovalidate.New() })
+
+// newValidator compiles the constraints of the request messages, of which each is
+// validated once for that.
 func newValidator(inputs []protoreflect.MessageDescriptor) (*validator, error) {
-	msgs := make([]proto.Message, len(inputs))
-	for i, md := range inputs {
-		msgs[i] = dynamicpb.NewMessage(md)
-	}
-	v, err := protovalidate.New(protovalidate.WithDisableLazy(), protovalidate.WithMessages(msgs...))
+	v, err := constraints()
 	if err != nil {
 		return nil, fmt.Errorf("constraints of requests: %w", err)
 	}
-	for _, m := range msgs { // a constraint that does not compile shows at first use only
-		err := v.Validate(m)
+	for _, md := range inputs {
+		err := v.Validate(dynamicpb.NewMessage(md))
 		if apierr.ReasonOf(apierr.FromValidation(err)) == apierr.ReasonInternal {
-			return nil, fmt.Errorf("constraints of %s: %w", m.ProtoReflect().Descriptor().FullName(), err)
+			return nil, fmt.Errorf("constraints of %s: %w", md.FullName(), err)
 		}
 	}
 	return &validator{v: v}, nil

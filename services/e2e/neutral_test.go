@@ -50,10 +50,11 @@ func neat(value any) any {
 	}
 }
 
-// Ids and tokens look alike in all runs, apart from what is random in them.
+// Ids, tokens and revisions look alike in all runs, apart from what differs in them.
 var (
-	anyID    = regexp.MustCompile(`\b([a-z]{3})[0-9a-v]{17}\b`)
-	anyToken = regexp.MustCompile(`t1\.[-_0-9A-Za-z]+\.[-_0-9A-Za-z]+`)
+	anyID       = regexp.MustCompile(`\b([a-z]{3})[0-9a-v]{17}\b`)
+	anyRevision = regexp.MustCompile(`^[0-9]+\.[0-9]+\.[0-9]+$`)
+	anyToken    = regexp.MustCompile(`t1\.[-_0-9A-Za-z]+\.[-_0-9A-Za-z]+`)
 )
 
 // neutral replaces what differs from run to run by what it is, and puts lists,
@@ -63,6 +64,9 @@ func (p *player) neutral(value any) any {
 	case string:
 		if _, err := time.Parse(time.RFC3339Nano, v); err == nil {
 			return "<time>"
+		}
+		if anyRevision.MatchString(v) {
+			return "<revision>"
 		}
 		// A login may be the beginning of another: the longest value first.
 		names := slices.SortedFunc(maps.Keys(p.vars), func(a, b string) int { return len(p.vars[b]) - len(p.vars[a]) })
