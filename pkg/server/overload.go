@@ -25,10 +25,11 @@ const (
 	callsPerProcessor = 64
 	leastMaxCalls     = 128
 	// slotsPerProcessor is how many calls run at once, those not counted that wait for
-	// PostgreSQL, for a commit or for another process: enough to keep the processors and
-	// a batch of writes busy, and so few that a refusal waits for hardly any of them in
-	// the queue of the scheduler. With twice as many it waited for twice as many.
-	slotsPerProcessor = 8
+	// PostgreSQL, for a commit or for another process. A refusal waits for some of them in
+	// the queue of the scheduler, and they for refusals: with a quarter as many the calls
+	// that were let in came to half of what they can do, without a bound refusals took
+	// twice as long.
+	slotsPerProcessor = 32
 	// checksOverCalls is how many times more calls there may be under way before
 	// checks are refused as well: everybody waits for them.
 	checksOverCalls = 4
