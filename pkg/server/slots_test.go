@@ -9,11 +9,11 @@ import (
 	accessservicev2 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/priv/accessservice/v2"
 )
 
-// Of the calls that are let in only some run, eight for each processor; the others wait
+// Of the calls that are let in only some run, 32 for each processor; the others wait
 // and are answered. Checks wait for nobody.
 func TestFewOfTheCallsRunAtOnce(t *testing.T) {
 	w := start(t, nil)
-	slots := 8 * runtime.GOMAXPROCS(0)
+	slots := 32 * runtime.GOMAXPROCS(0)
 	calls := slots + 8
 	client := iamv1.NewUserAccountServiceClient(w.Conn)
 	var all sync.WaitGroup
