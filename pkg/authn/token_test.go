@@ -363,7 +363,7 @@ func TestWithdrawnKey(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatal("a kept token outlives its key")
 		}
-		time.Sleep(time.Millisecond)
+		time.Sleep(time.Millisecond) // between two looks
 	}
 }
 

@@ -41,7 +41,7 @@ func TestMetricsTellTheBacklog(t *testing.T) {
 			t.Errorf("with a job of a later time: %v, want it to be old and not due", got)
 		}
 		enqueue(t, db, q, jobs.Job{Kind: "greet", NotBefore: time.Unix(0, 0)})
-		time.Sleep(50 * time.Millisecond)
+		time.Sleep(50 * time.Millisecond) // so long it is overdue at least
 		if got := gauges(t, q); got["bindery_jobs"] != 2 || got["bindery_jobs_overdue_seconds"] < .04 || got["bindery_jobs_overdue_seconds"] > 60 {
 			t.Errorf("with a job that nobody takes: %v, want it to be overdue", got)
 		}

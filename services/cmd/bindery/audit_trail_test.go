@@ -49,7 +49,7 @@ func TestAU_TrailOfAResource(t *testing.T) {
 			"resourcemanager.UpdateFolderAccessBindings DONE",
 			"resourcemanager.CreateFolder DONE", "access.RegisterResource DONE", "resourcemanager.CreateFolder STARTED",
 		}); !slices.Equal(got, want) {
-			t.Errorf("events of the folder %q, want %q", got, want)
+			t.Fatalf("events of the folder %q, want %q", got, want)
 		}
 		// Those between are of two units, each with a clock of its own.
 		if first, last := made[0], made[len(made)-1]; !strings.Contains(first, "UpdateFolderAccessBindings") || !strings.Contains(last, "STARTED") {
