@@ -46,7 +46,7 @@ func TestAS1_AS8_CatalogueMeansTheRules(t *testing.T) {
 				continue
 			}
 			a := checkertest.Assignment{By: q.Subject, Give: rng.IntN(3) > 0, Role: oneRole(rng, gen.World), To: gen.Query().Subject, Resource: q.Resource, Now: q.Now}
-			want, got := gen.World.MayAssign(a), mayAssign(c, g, a)
+			want, got := gen.World.MayAssign(a), mayAssign(c, g, gen.World, a)
 			if want != got {
 				t.Fatalf("world %d of seed %d: %+v: by the rules %t, by the catalogue %t\n%s", n, seed, a, want, got,
 					(&checkertest.Scenario{World: *gen.World}).YAML())
@@ -73,8 +73,9 @@ func oneRole(rng *rand.Rand, w *checkertest.World) string {
 	return ids[rng.IntN(len(ids))]
 }
 
-// mayAssign is what the facts of the catalogue come to.
-func mayAssign(c *catalog.Catalog, g *checker.Graph, a checkertest.Assignment) bool {
+// mayAssign is what the facts of the catalogue come to. Who is in a group is not one
+// of them: that is the world's.
+func mayAssign(c *catalog.Catalog, g *checker.Graph, w *checkertest.World, a checkertest.Assignment) bool {
 	holds := func(permission string) bool {
 		return g.Decide(checker.Query{Subject: subject(a.By), Permission: permission, Resource: resource(a.Resource), Now: a.Now}).Allowed
 	}
@@ -91,13 +92,19 @@ func mayAssign(c *catalog.Catalog, g *checker.Graph, a checkertest.Assignment) b
 	switch a.To.Type() {
 	case checker.System:
 		return !slices.Contains(role.NotForSubjects, catalog.SystemGroups)
-	case checker.Group:
-		return !slices.Contains(role.NotForSubjects, catalog.Groups)
+	case checker.Group: // SU-9 for those who get the role by it
+		abroad := func(account checkertest.Ref) bool { return !atHome(g, account, a.Resource) }
+		return !slices.Contains(role.NotForSubjects, catalog.Groups) && !slices.ContainsFunc(w.AccountsIn(a.To), abroad)
 	case checker.ServiceAccount: // SU-9
-		home := g.View().Path(checker.Resource{Type: "iam.serviceAccount", ID: a.To.ID()})
-		there := g.View().Path(resource(a.Resource))
-		return len(home) > 0 && len(there) > 0 && home[len(home)-1] == there[len(there)-1]
+		return atHome(g, a.To, a.Resource)
 	default:
 		return true
 	}
+}
+
+// atHome reports whether a service account and a resource are in one organization.
+func atHome(g *checker.Graph, account, on checkertest.Ref) bool {
+	home := g.View().Path(checker.Resource{Type: "iam.serviceAccount", ID: account.ID()})
+	there := g.View().Path(resource(on))
+	return len(home) > 0 && len(there) > 0 && home[len(home)-1] == there[len(there)-1]
 }
