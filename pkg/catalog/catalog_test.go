@@ -313,6 +313,9 @@ func TestQL_Defaults(t *testing.T) {
 		QuotaSubjectOrganizations: 100,
 		QuotaOrganizations:        10,
 		QuotaInvites:              100,
+		QuotaFederations:          10,
+		QuotaCertificates:         100,
+		QuotaFederatedUsers:       10000,
 		QuotaAccessBindings:       100000, // the page says 2000 (AB-13); ours is higher
 		QuotaGroups:               100,
 		QuotaGrantPolicies:        1000,

@@ -18,6 +18,9 @@ const (
 	QuotaSubjectOrganizations = "organization-manager.subjectOrganizations.count" // that a subject belongs to
 	QuotaMemberships          = "organization-manager.memberships.count"
 	QuotaInvites              = "organization-manager.invites.count"
+	QuotaFederations          = "organization-manager.federations.count"
+	QuotaCertificates         = "organization-manager.certificates.count"   // of a federation
+	QuotaFederatedUsers       = "organization-manager.federatedUsers.count" // of a federation
 	QuotaAccessBindings       = "organization-manager.accessBindings.count"
 	QuotaGroups               = "organization-manager.groups.count"
 	QuotaGrantPolicies        = "organization-manager.grantPolicies.count"

@@ -23,6 +23,9 @@ const (
 	Ticket         = "tkt"
 	Attachment     = "att"
 	Invitation     = "inv"
+	Federation     = "fed" // of SAML
+	Certificate    = "crt" // of a federation
+	FederatedUser  = "fus"
 	RefreshToken   = "rft"
 	QuotaRequest   = "qrq"
 	OsLoginProfile = "olp"

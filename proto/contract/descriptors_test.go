@@ -33,6 +33,7 @@ import (
 	_ "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/oauth"
 	_ "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/operation"
 	_ "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/organizationmanager/v1"
+	_ "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/organizationmanager/v1/saml"
 	_ "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/priv/accessservice/v2"
 	_ "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/quota"
 	_ "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/quotamanager/v1"
@@ -51,6 +52,7 @@ var wholePackages = []protoreflect.FullName{
 	"yandex.cloud.iam.v1.workload.oidc",
 	"yandex.cloud.oauth",
 	"yandex.cloud.operation",
+	"yandex.cloud.organizationmanager.v1.saml",
 	"yandex.cloud.priv.accessservice.v2",
 	"yandex.cloud.quota",
 	"yandex.cloud.quotamanager.v1",

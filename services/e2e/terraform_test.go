@@ -54,6 +54,8 @@ func TestTerraform(t *testing.T) {
 			{"OAuth client and secret", (*provider).oauthClients},
 			{"OS Login settings", (*provider).osLoginSettings},
 			{"user SSH key", (*provider).userSSHKeys},
+			{"SAML federation and its users", (*provider).samlFederations},
+			{"group mapping", (*provider).groupMapping},
 			{"access policy bindings", (*provider).accessPolicies},
 			{"ten at once", (*provider).inParallel},
 			{"sent again", (*provider).sentAgain},

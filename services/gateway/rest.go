@@ -31,6 +31,7 @@ import (
 	workloadoidcv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/iam/v1/workload/oidc"
 	operationpb "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/operation"
 	orgv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/organizationmanager/v1"
+	samlv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/organizationmanager/v1/saml"
 	accessservicev2 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/priv/accessservice/v2"
 	qmv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/quotamanager/v1"
 	rmv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/resourcemanager/v1"
@@ -118,6 +119,9 @@ var registrations = []func(context.Context, *runtime.ServeMux, *grpc.ClientConn)
 	orgv1.RegisterSshCertificateServiceHandler,
 	orgv1.RegisterUserServiceHandler,
 	orgv1.RegisterUserSshKeyServiceHandler,
+	orgv1.RegisterGroupMappingServiceHandler,
+	samlv1.RegisterFederationServiceHandler,
+	samlv1.RegisterCertificateServiceHandler,
 	partnerv1.RegisterBillingAccountServiceHandler,
 	partnerv1.RegisterPartnerServiceHandler,
 	partnerv1.RegisterReferralServiceHandler,

@@ -42,7 +42,9 @@ type authorizedKeys struct {
 }
 
 // isUser reports whether an id is that of a user account.
-func isUser(accountID string) bool { return id.Prefix(accountID) == id.User }
+func isUser(accountID string) bool {
+	return id.Prefix(accountID) == id.User || id.Prefix(accountID) == id.FederatedUser
+}
 
 // keyHolder resolves the account that a request about keys names.
 func keyHolder(_ context.Context, accountID string) (authz.Resource, error) {

@@ -50,7 +50,7 @@ func (h Holder) ID() string { return h.AccountID + h.UserID }
 // subjectType is that of the account.
 func (h Holder) subjectType() string {
 	if h.UserID != "" {
-		return authn.UserAccount
+		return subjectTypeOf(h.UserID)
 	}
 	return authn.ServiceAccount
 }

@@ -87,7 +87,7 @@ func (s *Service) bySession(ctx context.Context, text string) (*identityv1.Authe
 	if err != nil {
 		return nil, err
 	}
-	return &identityv1.AuthenticateResponse{SubjectType: authn.UserAccount, SubjectId: n.UserID, CredentialId: n.ID, SessionId: n.Key[:]}, nil
+	return &identityv1.AuthenticateResponse{SubjectType: subjectTypeOf(n.UserID), SubjectId: n.UserID, CredentialId: n.ID, SessionId: n.Key[:]}, nil
 }
 
 // signature is one of an access key, of either version.

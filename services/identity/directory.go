@@ -23,7 +23,7 @@ type directory struct {
 // known. Groups are known to accessbindings.
 func (s *directory) BatchGetSubjects(ctx context.Context, req *identityv1.BatchGetSubjectsRequest) (*identityv1.BatchGetSubjectsResponse, error) {
 	ids := slices.DeleteFunc(slices.Clone(req.GetIds()), func(subjectID string) bool {
-		return id.Prefix(subjectID) != id.User && id.Prefix(subjectID) != id.ServiceAccount
+		return id.Prefix(subjectID) != id.User && id.Prefix(subjectID) != id.FederatedUser && id.Prefix(subjectID) != id.ServiceAccount
 	})
 	found, err := s.entities(ctx, ids)
 	if err != nil {
@@ -45,7 +45,7 @@ func (e entity) entry(now time.Time) *identityv1.SubjectEntry {
 	if e.account != nil {
 		return &identityv1.SubjectEntry{Type: authn.ServiceAccount, Id: e.account.ID, Name: e.account.Name, State: state}
 	}
-	return &identityv1.SubjectEntry{Type: authn.UserAccount, Id: e.user.ID, Name: e.user.Login, Email: e.user.Email, State: state}
+	return &identityv1.SubjectEntry{Type: subjectTypeOf(e.user.ID), Id: e.user.ID, Name: e.user.Login, Email: e.user.Email, State: state}
 }
 
 // FindUsers finds the users of mail addresses who can act.

@@ -55,10 +55,16 @@
 // names, addresses and phone numbers are for those who hold the permissions for them
 // on an organization of the person, and for the person.
 //
+// Federations: SAML identity providers of organizations, with certificates, domains,
+// users and a group mapping (tables identity_saml_*, identity_federated_users,
+// identity_group_mapping*). A federated user is a row of identity_users that no login
+// leads to, whose id says that it is one.
+//
 // Epoch: every token carries that of the store, and is good in it only. A restored
 // backup begins a new one (services/backup), so that no token of a lost line names
 // somebody whom the restored store knows otherwise.
 //
 // Rules: TK-1 (12 hours), TK-2, TK-3 (revoking), TK-5 (sessions), TK-6 (looking up), SK-3, SK-5, AU-3, CR-10
-// (inviting), SU-10 (subject details), GR-6 and OW-3 (leaving), AU-4.
+// (inviting), SU-10 (subject details), GR-6 and OW-3 (leaving), AU-4, SU-7 and
+// AU-5 (federations), AS-19 (group mapping).
 package identity

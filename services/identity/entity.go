@@ -11,7 +11,6 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/bindery-iam/bindery/pkg/apierr"
-	"github.com/bindery-iam/bindery/pkg/authn"
 	"github.com/bindery-iam/bindery/pkg/id"
 	"github.com/bindery-iam/bindery/pkg/server"
 	accessv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/access/v1"
@@ -153,6 +152,9 @@ func (u User) account(seen sight) *iampb.UserAccount {
 	a := &iampb.UserAccount{
 		PreferredUsername: u.Login, SubjectContainer: &iampb.SubjectContainer{ContainerType: iampb.ContainerType_PASSPORT},
 	}
+	if u.FederationID != "" {
+		a.SubjectContainer = &iampb.SubjectContainer{Id: u.FederationID, ContainerType: iampb.ContainerType_SAML}
+	}
 	if seen.attributes {
 		a.GivenName, a.FamilyName, a.Email, a.SuspendReason = u.GivenName, u.FamilyName, u.Email, u.SuspendReason
 	}
@@ -168,7 +170,7 @@ func (s *Service) entities(ctx context.Context, ids []string) (map[string]entity
 	var userIDs, groupIDs []string
 	for _, subjectID := range ids {
 		switch id.Prefix(subjectID) {
-		case id.User:
+		case id.User, id.FederatedUser:
 			userIDs = append(userIDs, subjectID)
 		case id.Group:
 			groupIDs = append(groupIDs, subjectID)
@@ -239,7 +241,7 @@ func (s *Service) groups(ctx context.Context, ids []string) ([]*accessv1.BatchGe
 func (s *Service) homes(ctx context.Context, e entity) (organizations []string, platform bool, err error) {
 	switch {
 	case e.user != nil:
-		all, err := s.organizationsOf(ctx, authn.UserAccount, e.user.ID)
+		all, err := s.organizationsOf(ctx, subjectTypeOf(e.user.ID), e.user.ID)
 		for organizationID := range all {
 			organizations = append(organizations, organizationID)
 		}

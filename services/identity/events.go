@@ -6,6 +6,7 @@ import (
 
 	"github.com/bindery-iam/bindery/pkg/audit"
 	"github.com/bindery-iam/bindery/pkg/authn"
+	"github.com/bindery-iam/bindery/pkg/authz"
 	"github.com/bindery-iam/bindery/pkg/log"
 )
 
@@ -13,7 +14,8 @@ import (
 type organizationEvent struct {
 	name         string
 	status       audit.Status
-	permission   string // checked on the organization; "" when none was, or none now
+	permission   string         // "" when none was checked, or none now
+	on           authz.Resource // where it was checked; the organization when zero
 	organization audit.Resource
 	below        []audit.Resource // what of it changed; nothing for the organization itself
 	details      map[string]any
@@ -39,8 +41,12 @@ func (s *Service) recordOrganization(ctx context.Context, tx *sql.Tx, e organiza
 		rec.Authentication.Unit = Name
 	}
 	if e.permission != "" {
+		on := e.on
+		if on == (authz.Resource{}) {
+			on = authz.Resource{Type: e.organization.Type, ID: e.organization.ID}
+		}
 		rec.Authorization.Permissions = []audit.Permission{{
-			Permission: e.permission, ResourceType: e.organization.Type, ResourceID: e.organization.ID, Authorized: true,
+			Permission: e.permission, ResourceType: on.Type, ResourceID: on.ID, Authorized: true,
 		}}
 	}
 	return audit.Write(ctx, tx, Name, rec)

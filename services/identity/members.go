@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -97,8 +98,9 @@ func (s *Service) sightOf(ctx context.Context, organizationID string) (sight, er
 
 // known is a user or a service account, exactly one.
 type known struct {
-	user    *User
-	account *ServiceAccount
+	user       *User
+	federation string // what that of the user is called
+	account    *ServiceAccount
 }
 
 // describe reads what is known about subjects, in their order. Those that are not
@@ -106,7 +108,7 @@ type known struct {
 func (s *Service) describe(ctx context.Context, subjects []*accessv1.Subject) ([]known, error) {
 	var userIDs []string
 	for _, m := range subjects {
-		if m.GetType() == authn.UserAccount {
+		if m.GetType() == authn.UserAccount || m.GetType() == authn.FederatedUser {
 			userIDs = append(userIDs, m.GetId())
 		}
 	}
@@ -115,15 +117,23 @@ func (s *Service) describe(ctx context.Context, subjects []*accessv1.Subject) ([
 		return nil, err
 	}
 	byID := make(map[string]*User, len(users))
+	var federationIDs []string
 	for i := range users {
 		if users[i].exists() {
 			byID[users[i].ID] = &users[i]
+			if from := users[i].FederationID; from != "" && !slices.Contains(federationIDs, from) {
+				federationIDs = append(federationIDs, from)
+			}
 		}
+	}
+	federations, err := s.store.FederationNames(ctx, s.store.db, federationIDs)
+	if err != nil {
+		return nil, err
 	}
 	var all []known
 	for _, m := range subjects {
 		if u := byID[m.GetId()]; u != nil {
-			all = append(all, known{user: u})
+			all = append(all, known{user: u, federation: federations[u.FederationID]})
 		} else if m.GetType() == authn.ServiceAccount {
 			a, err := s.store.ServiceAccount(ctx, s.store.db, m.GetId())
 			if apierr.CodeOf(err) == codes.NotFound {
@@ -147,6 +157,9 @@ func (k known) claims(seen sight) *oauthpb.SubjectClaims {
 	}
 	u := k.user
 	c := &oauthpb.SubjectClaims{Sub: u.ID, PreferredUsername: u.Login, SubType: oauthpb.SubjectType_USER_ACCOUNT}
+	if u.FederationID != "" {
+		c.Federation = &oauthpb.Federation{Id: u.FederationID, Name: k.federation}
+	}
 	if seen.attributes {
 		c.Email, c.GivenName, c.FamilyName, c.Name = u.Email, u.GivenName, u.FamilyName, u.fullName()
 		if !u.LastAuthenticatedAt.IsZero() {
@@ -230,7 +243,7 @@ func (s *Service) typeOf(ctx context.Context, subjectID string) (string, error) 
 	if errors.Is(err, errUserNotFound) {
 		err = errMembershipNotFound
 	}
-	return authn.UserAccount, err
+	return subjectTypeOf(subjectID), err
 }
 
 func (s *Service) mustBeMember(ctx context.Context, job leaving) error {
@@ -249,6 +262,11 @@ func (s *Service) leave(ctx context.Context, job leaving) error {
 	cause := apierr.FromRPC(err)
 	if cause != nil && !final(cause) {
 		return fmt.Errorf("remove member: %w", cause)
+	}
+	if cause == nil && job.SubjectType == authn.FederatedUser {
+		if err := s.endFederatedUser(ctx, job.Subject); err != nil {
+			return err
+		}
 	}
 	return sqldb.InTx(ctx, s.store.db, func(ctx context.Context, tx *sql.Tx) error {
 		op, err := s.operations.GetIn(ctx, tx, job.Operation)
@@ -273,6 +291,26 @@ func (s *Service) leave(ctx context.Context, job leaving) error {
 			OrganizationId: job.Organization, SubjectId: job.Subject,
 		})
 	})
+}
+
+// endFederatedUser deletes a user of a federation who has left the organization, and so
+// has nowhere to be any more.
+func (s *Service) endFederatedUser(ctx context.Context, userID string) error {
+	if err := s.tellState(ctx, userID, accessv1.SetSubjectRequest_DELETED); err != nil {
+		return err
+	}
+	return sqldb.InTx(ctx, s.store.db, func(ctx context.Context, tx *sql.Tx) error { return s.dropUser(ctx, tx, userID) })
+}
+
+// dropUser removes a user with all that is kept of it here; one that is not there changes
+// nothing.
+func (s *Service) dropUser(ctx context.Context, tx *sql.Tx, userID string) error {
+	for _, also := range s.deletions {
+		if err := also(ctx, tx, userID); err != nil {
+			return err
+		}
+	}
+	return s.store.DeleteUser(ctx, tx, userID)
 }
 
 func (s *Service) recordLeaving(ctx context.Context, tx *sql.Tx, job leaving, status audit.Status, permission string, details map[string]any) error {

@@ -10,7 +10,6 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/bindery-iam/bindery/pkg/apierr"
-	"github.com/bindery-iam/bindery/pkg/authn"
 	"github.com/bindery-iam/bindery/pkg/email"
 	"github.com/bindery-iam/bindery/pkg/filter"
 	"github.com/bindery-iam/bindery/pkg/jobs"
@@ -28,7 +27,8 @@ const (
 	jobDeleteUser = "delete-user"
 )
 
-// ListUsers reads one page of all users, by id.
+// ListUsers reads one page of all users of the platform, by id. Those of a federation
+// are listed by its FederationService.
 func (s *operators) ListUsers(ctx context.Context, req *identityv1.ListUsersRequest) (*identityv1.ListUsersResponse, error) {
 	f, err := filter.Parse(req.GetFilter(), "login", "email", "id")
 	if err != nil {
@@ -55,9 +55,9 @@ func (s *operators) ListUsers(ctx context.Context, req *identityv1.ListUsersRequ
 	return resp, err
 }
 
-// ListUsers reads at most limit users with an id after another one.
+// ListUsers reads at most limit users of the platform with an id after another one.
 func (s *Store) ListUsers(ctx context.Context, f filter.Filter, after string, limit int) ([]User, error) {
-	where, args := `WHERE u.id > $1`, []any{after, limit}
+	where, args := `WHERE u.id > $1 AND u.federation_id = ''`, []any{after, limit}
 	switch f.Field {
 	case "login":
 		where, args = where+` AND u.login_folded = $3`, append(args, fold(f.Value))
@@ -162,7 +162,7 @@ func (s *Service) changeUser(ctx context.Context, login, event, job string, chan
 
 // LockUser is UserByLogin that keeps other transactions from changing the user.
 func (s *Store) LockUser(ctx context.Context, tx *sql.Tx, login string) (User, error) {
-	return scanUser(tx.QueryRowContext(ctx, selectUser+`WHERE u.login_folded = $1`+s.db.ForUpdate(), fold(login)))
+	return scanUser(tx.QueryRowContext(ctx, selectUser+`WHERE u.login_folded = $1 AND u.federation_id = ''`+s.db.ForUpdate(), fold(login)))
 }
 
 // UpdateUser writes whether a user may act and is being deleted.
@@ -207,7 +207,7 @@ func (s *Service) setState(ctx context.Context, r registration) error {
 
 func (s *Service) tellState(ctx context.Context, userID string, state accessv1.SetSubjectRequest_State) error {
 	_, err := s.subjects.SetSubject(server.AsUnit(ctx), &accessv1.SetSubjectRequest{
-		Subject: &accessv1.Subject{Type: authn.UserAccount, Id: userID}, State: state,
+		Subject: &accessv1.Subject{Type: subjectTypeOf(userID), Id: userID}, State: state,
 	})
 	if err != nil {
 		return fmt.Errorf("set subject: %w", apierr.FromRPC(err))

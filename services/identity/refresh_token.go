@@ -193,7 +193,7 @@ func (s *Service) overTokensOf(ctx context.Context, who, permission string) ([]a
 		return nil, errUserNotFound
 	}
 	resp, err := s.subjects.ListMemberships(server.AsUnit(ctx), &accessv1.ListMembershipsRequest{
-		Subject: &accessv1.Subject{Type: authn.UserAccount, Id: who}, ContainerType: typeOrganization,
+		Subject: &accessv1.Subject{Type: subjectTypeOf(who), Id: who}, ContainerType: typeOrganization,
 	})
 	if err != nil {
 		return nil, apierr.FromRPC(err)

@@ -134,7 +134,7 @@ func (s *Service) roomForSession(ctx context.Context, tx *sql.Tx, userID string,
 // carryOn issues an IAM token of a session, which ends no later than the session,
 // and says what to use next (TK-5).
 func (s *Service) carryOn(ctx context.Context, tx *sql.Tx, n Session, text string) (*identityv1.Session, error) {
-	token, err := s.issuer.IssueGrant(authn.Grant{Type: authn.UserAccount, ID: n.UserID, Session: n.Key, Until: n.ExpiresAt}, authn.MaxTokenLife)
+	token, err := s.issuer.IssueGrant(authn.Grant{Type: subjectTypeOf(n.UserID), ID: n.UserID, Session: n.Key, Until: n.ExpiresAt}, authn.MaxTokenLife)
 	if err != nil {
 		return nil, err
 	}
@@ -150,7 +150,7 @@ func (s *Service) carryOn(ctx context.Context, tx *sql.Tx, n Session, text strin
 // recordSession writes the audit record of an event of a session, which its user
 // has caused (AU-3).
 func (s *Service) recordSession(ctx context.Context, tx *sql.Tx, name string, n Session) error {
-	ctx = authn.NewContext(ctx, authn.Principal{Type: authn.UserAccount, ID: n.UserID})
+	ctx = authn.NewContext(ctx, authn.Principal{Type: subjectTypeOf(n.UserID), ID: n.UserID})
 	return s.recordEvent(ctx, tx, event{
 		name: name, path: []audit.Resource{{Type: typeUserAccount, ID: n.UserID}},
 		details: map[string]any{"credential": credentialSession, "refresh_token_id": n.ID, "client_id": n.ClientID},

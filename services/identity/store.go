@@ -44,7 +44,8 @@ type User struct {
 	Phone               string
 	SuspendedAt         time.Time // zero while the user may act
 	SuspendReason       string
-	Deleting            bool // once the deletion was asked for
+	Deleting            bool   // once the deletion was asked for
+	FederationID        string // "" for a user of the platform; Login is the name id of another one
 }
 
 // exists reports whether anybody sees the user.
@@ -151,7 +152,7 @@ func (s *Store) Authenticated(ctx context.Context, tx *sql.Tx, userID string, at
 
 const selectUser = `
 	SELECT u.id, u.login, u.email, u.state, u.created_at, u.last_authenticated_at, u.given_name, u.family_name, u.phone, u.suspended_at,
-		u.suspend_reason, u.deleting
+		u.suspend_reason, u.deleting, u.federation_id
 	FROM identity_users u `
 
 // User reads a user by id, in any state. Fails: USER_NOT_FOUND.
@@ -159,9 +160,10 @@ func (s *Store) User(ctx context.Context, q sqldb.Querier, userID string) (User,
 	return scanUser(q.QueryRowContext(ctx, selectUser+`WHERE u.id = $1`, userID))
 }
 
-// UserByLogin reads a user by login, whatever its case. Fails: USER_NOT_FOUND.
+// UserByLogin reads a user of the platform by login, whatever its case. Fails:
+// USER_NOT_FOUND.
 func (s *Store) UserByLogin(ctx context.Context, q sqldb.Querier, login string) (User, error) {
-	return scanUser(q.QueryRowContext(ctx, selectUser+`WHERE u.login_folded = $1`, fold(login)))
+	return scanUser(q.QueryRowContext(ctx, selectUser+`WHERE u.login_folded = $1 AND u.federation_id = ''`, fold(login)))
 }
 
 // UserByToken reads the user of an OAuth token by its hash. Fails: USER_NOT_FOUND.
@@ -169,11 +171,16 @@ func (s *Store) UserByToken(ctx context.Context, q sqldb.Querier, hash []byte) (
 	return scanUser(q.QueryRowContext(ctx, selectUser+`JOIN identity_oauth_tokens t ON t.user_id = u.id WHERE t.hash = $1`, hash))
 }
 
-func scanUser(row row) (User, error) {
+func scanUser(row row) (User, error) { return scanUserAnd(row) }
+
+// scanUserAnd reads a user, and what stands after it in the row.
+func scanUserAnd(row row, more ...any) (User, error) {
 	var u User
 	var created, authenticated, suspended, deleting int64
-	err := row.Scan(&u.ID, &u.Login, &u.Email, &u.State, &created, &authenticated, &u.GivenName, &u.FamilyName, &u.Phone, &suspended,
-		&u.SuspendReason, &deleting)
+	err := row.Scan(append([]any{
+		&u.ID, &u.Login, &u.Email, &u.State, &created, &authenticated, &u.GivenName, &u.FamilyName, &u.Phone, &suspended,
+		&u.SuspendReason, &deleting, &u.FederationID,
+	}, more...)...)
 	if errors.Is(err, sql.ErrNoRows) {
 		return User{}, errUserNotFound
 	}

@@ -139,7 +139,9 @@ func (v *viewer) readUsers(ctx context.Context, token string, n int) ([]entity, 
 	if err != nil {
 		return nil, "", fmt.Errorf("list members: %w", apierr.FromRPC(err))
 	}
-	found, err := v.describe(ctx, slices.DeleteFunc(resp.GetMembers(), func(m *accessv1.Subject) bool { return m.GetType() != authn.UserAccount }))
+	found, err := v.describe(ctx, slices.DeleteFunc(resp.GetMembers(), func(m *accessv1.Subject) bool {
+		return m.GetType() != authn.UserAccount && m.GetType() != authn.FederatedUser
+	}))
 	if err != nil {
 		return nil, "", err
 	}

@@ -47,6 +47,7 @@ type town struct {
 	bindings    accessv1.AccessBindingServiceClient
 	clouds      rmv1.CloudServiceClient
 	subjects    accessv1.SubjectServiceClient // as the unit identity
+	service     *Service
 	post        *postOffice
 	socket      *grpc.ClientConn // of the operator
 }
@@ -107,8 +108,16 @@ func newTown(t *testing.T, db *sqldb.DB) *town {
 	}
 	clock := new(atomic.Int64)
 	w := &town{world: &world{t: t, db: db, clock: clock}, post: &postOffice{taken: make(map[string]*notificationv1.Notice)}}
+	self := Unit()
+	self.Build = func(ctx context.Context, base server.Base) (*server.Parts, error) {
+		if w.service, err = New(ctx, base); err != nil {
+			return nil, err
+		}
+		w.service.cfg = Config{}.withDefaults()
+		return w.service.Parts(), nil
+	}
 	w.World = servertest.Start(t, servertest.Options{
-		Units: []server.Unit{accessbindings.Unit(), resourcemanager.Unit(), Unit(), w.post.unit()}, DB: db, Catalog: cat,
+		Units: []server.Unit{accessbindings.Unit(), resourcemanager.Unit(), self, w.post.unit()}, DB: db, Catalog: cat,
 		Now: func() time.Time { return time.Now().Add(time.Duration(clock.Load())) },
 	})
 	conn, err := operator.Dial(w.DataDir)
@@ -224,6 +233,26 @@ func (w *town) join(owner citizen, organizationID string, who citizen) {
 	inv := w.invite(owner, organizationID, who.email)
 	op, err := w.invitations.AcceptInvitation(who.ctx, &identityv1.AcceptInvitationRequest{InvitationId: inv.GetId()})
 	w.done(op, err, new(identityv1.Invitation))
+}
+
+// federatedContext is the context of calls of a user of a federation.
+func (w *town) federatedContext(userID string) context.Context {
+	w.t.Helper()
+	token, err := w.service.issuer.Issue(authn.FederatedUser, userID, authn.MaxTokenLife)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return w.Context(token.Text)
+}
+
+// eventually waits for what happens by itself.
+func (w *town) eventually(what string, done func() bool) {
+	w.t.Helper()
+	for begun := time.Now(); !done(); time.Sleep(20 * time.Millisecond) {
+		if time.Since(begun) > time.Minute {
+			w.t.Fatalf("not within a minute: %s", what)
+		}
+	}
 }
 
 // again signs a citizen in again.

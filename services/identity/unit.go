@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"time"
 
@@ -35,10 +36,12 @@ import (
 	workloadv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/iam/v1/workload"
 	oidcv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/iam/v1/workload/oidc"
 	orgv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/organizationmanager/v1"
+	samlv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/organizationmanager/v1/saml"
 	rmv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/resourcemanager/v1"
 	"github.com/bindery-iam/bindery/services/identity/oauthclients"
 	"github.com/bindery-iam/bindery/services/identity/oslogin"
 	"github.com/bindery-iam/bindery/services/identity/outbound"
+	"github.com/bindery-iam/bindery/services/identity/saml"
 	"github.com/bindery-iam/bindery/services/identity/signin"
 )
 
@@ -56,7 +59,7 @@ func (c Config) Unit() server.Unit {
 		Seals: true,
 		Migrations: []sqldb.Migrations{
 			Migrations(), idempotency.Migrations(Name), jobs.Migrations(Name), audit.Migrations(Name), operation.Migrations(Name),
-			secret.Migrations(Name), signin.Migrations(Name), oslogin.Migrations(Name), oauthclients.Migrations(Name),
+			secret.Migrations(Name), signin.Migrations(Name), saml.Migrations(Name), oslogin.Migrations(Name), oauthclients.Migrations(Name),
 		},
 		Build: func(ctx context.Context, base server.Base) (*server.Parts, error) {
 			if err := c.Validate(); err != nil {
@@ -121,6 +124,7 @@ type Service struct {
 	outside   *outbound.Client // for what tenants name
 	keySets   *outbound.KeySets
 	providers *outbound.Providers
+	lookupTXT func(ctx context.Context, name string) ([]string, error) // of the name system
 
 	// What else goes when a user is deleted, and when a subject leaves an organization.
 	deletions  []func(ctx context.Context, tx *sql.Tx, userID string) error
@@ -170,6 +174,7 @@ func New(ctx context.Context, base server.Base) (*Service, error) {
 		resourceNames: brmv1.NewResourceNameServiceClient(base.Peer("resourcemanager")),
 		notices:       notificationv1.NewNotificationServiceClient(base.Peer("notifications")),
 		limits:        quota.NewLimits(base.Peer("resourcemanager"), base.Now),
+		lookupTXT:     net.DefaultResolver.LookupTXT,
 		places:        brmv1.NewPlaceServiceClient(base.Peer("resourcemanager")),
 	}
 	s.resolvers["authorizedKey"] = s.authorizedKey
@@ -185,6 +190,7 @@ func New(ctx context.Context, base server.Base) (*Service, error) {
 	jobs.Register(s.jobs, jobRegister, s.register)
 	jobs.Register(s.jobs, jobRevoke, s.revoke)
 	s.handleMembers()
+	s.handleFederations()
 	jobs.Register(s.jobs, jobEndSessions, s.endSessions)
 	jobs.Register(s.jobs, jobCreateAccount, s.registerAccount)
 	jobs.Register(s.jobs, jobStanding, s.putStanding)
@@ -241,6 +247,9 @@ func (s *Service) Parts() *server.Parts {
 			identityv1.RegisterCredentialServiceServer(r, &credentials{Service: s})
 			identityv1.RegisterDirectoryServiceServer(r, &directory{Service: s})
 			iamv1.RegisterSubjectDetailsServiceServer(r, &details{Service: s})
+			samlv1.RegisterFederationServiceServer(r, &samlFederations{Service: s})
+			orgv1.RegisterGroupMappingServiceServer(r, &groupMappings{Service: s})
+			samlv1.RegisterCertificateServiceServer(r, &samlCertificates{Service: s})
 			orgv1.RegisterUserServiceServer(r, &members{Service: s})
 			identityv1.RegisterInvitationServiceServer(r, &invitations{Service: s})
 			identityv1.RegisterSigningKeyServiceServer(r, &signingKeys{Service: s})
@@ -273,6 +282,9 @@ func (s *Service) Parts() *server.Parts {
 			quotaInvites:                 s.invitesOf,
 			catalog.QuotaOsLoginProfiles: s.osLogin.ProfilesOf,
 			catalog.QuotaOAuthClients:    s.oauthClients.ClientsOf,
+			catalog.QuotaFederations:     s.federationsIn,
+			catalog.QuotaCertificates:    s.certificatesIn,
+			catalog.QuotaFederatedUsers:  s.federatedUsersIn,
 			catalog.QuotaServiceAccounts: s.accountsOf,
 			catalog.QuotaAuthorizedKeys:  s.authorizedKeysIn,
 			catalog.QuotaAPIKeys:         s.keysOfCloud(&apiKeyKind),

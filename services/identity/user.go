@@ -54,6 +54,9 @@ func (s *Service) shown(ctx context.Context, u User, err error) (*iamv1.UserAcco
 	msg := &iamv1.UserAccount{
 		Id: u.ID, UserAccount: &iamv1.UserAccount_YandexPassportUserAccount{YandexPassportUserAccount: account},
 	}
+	if u.FederationID != "" {
+		msg.UserAccount = &iamv1.UserAccount_SamlUserAccount{SamlUserAccount: &iamv1.SamlUserAccount{FederationId: u.FederationID, NameId: u.Login}}
+	}
 	v, err := s.viewerOf(ctx, nil, nil, "")
 	if err != nil {
 		return nil, err

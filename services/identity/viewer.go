@@ -204,6 +204,9 @@ func (v *viewer) groupsOf(ctx context.Context, e entity, organizations []string)
 		iampb.SubjectType_USER_ACCOUNT: authn.UserAccount, iampb.SubjectType_SERVICE_ACCOUNT: authn.ServiceAccount, iampb.SubjectType_GROUP: "group",
 	}
 	typ := types[e.kind()]
+	if e.user != nil {
+		typ = subjectTypeOf(e.user.ID)
+	}
 	if typ == "" || e.system != nil {
 		return nil, nil
 	}

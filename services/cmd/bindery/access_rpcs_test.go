@@ -97,7 +97,7 @@ func allRPCs() []rpc {
 		ownPolicyRPCs(cloud, "resource-manager.clouds"),
 		ownPolicyRPCs(folder, "resource-manager.folders"),
 		invitationRPCs, memberRPCs, detailRPCs, userRPCs, keyRPCs, sessionRPCs, secretKeyRPCs, machineRPCs, oauthClientRPCs, workloadRPCs,
-		groupRPCs, externalGroupRPCs, analysisRPCs, questionRPCs, grantPolicyRPCs,
+		groupRPCs, externalGroupRPCs, federationRPCs, mappingRPCs, analysisRPCs, questionRPCs, grantPolicyRPCs,
 		marketRPCs, marketDeskRPCs, grantRPCs, roleRequestRPCs, ticketRPCs,
 		billingRPCs, partnerRPCs, subaccountRPCs, moneyRPCs, consumptionRPCs(), customerRPCs, ownBindingRPCs(billing, "billing.accounts"),
 		publicBindingRPCs("yandex.cloud.billing.v1.BillingAccountService", billing, "billing.accounts"),

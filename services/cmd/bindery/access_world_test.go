@@ -32,6 +32,7 @@ import (
 	oidcv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/iam/v1/workload/oidc"
 	operationpb "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/operation"
 	orgv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/organizationmanager/v1"
+	samlv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/organizationmanager/v1/saml"
 	rmv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/resourcemanager/v1"
 )
 
@@ -329,11 +330,10 @@ func (w *accessWorld) child(n *node, k kind) *node {
 		c.id, c.operation = w.instanceOf(n)
 	case billing:
 		c.id, c.operation = w.billingAccount(n.owner, n.id)
-	case federation: // the tree alone has them
-		c.id = w.unique()
-		_, err := accessv1.NewResourceServiceClient(w.units["identity"]).RegisterResource(w.t.Context(),
-			&accessv1.RegisterResourceRequest{Resource: c.resource(), Parent: n.resource()})
+	case federation:
+		op, err := samlv1.NewFederationServiceClient(w.Conn).Create(w.as(n.owner), createFederation(n.id, w.unique()))
 		w.must(err)
+		c.id, c.operation = w.made(op, new(samlv1.Federation)), op.GetId()
 	default:
 		w.t.Fatalf("nothing stands below a %s", n.kind)
 	}
