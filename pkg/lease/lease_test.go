@@ -86,7 +86,7 @@ func TestDeadMeansSilent(t *testing.T) {
 
 func TestBoot(t *testing.T) {
 	before := Boot()
-	time.Sleep(2 * time.Millisecond) // what the clock must show
+	time.Sleep(2 * time.Millisecond) // of the very clock that is tested
 	if passed := Boot() - before; passed < 2*time.Millisecond || passed > time.Minute {
 		t.Errorf("2 ms took %v", passed)
 	}

@@ -9,6 +9,10 @@
 //   - yandex.cloud.iam.v1: KeyService, RefreshTokenService, and
 //     bindery.identity.v1.SessionService, over identity_authorized_keys,
 //     identity_sessions and identity_refresh_tokens;
+//   - yandex.cloud.iam.v1: ServiceAccountService, ApiKeyService and, of its packages awscompatibility
+//     and workload, AccessKeyService, TemporaryAccessKeyService, FederationService and
+//     FederatedCredentialService; bindery.identity.v1: ApiKeyTokenService, TokenExchangeService and,
+//     to the other units, CredentialService;
 //   - yandex.cloud.organizationmanager.v1.UserService,
 //     yandex.cloud.iam.v1.SubjectDetailsService and
 //     bindery.identity.v1.InvitationService, over identity_invitations: who belongs to
@@ -43,6 +47,16 @@
 // chose, over identity_external_logins, identity_spent, identity_login_codes and
 // identity_device_logins. An issuer and a subject together are one user; an address that
 // the provider vouches for leads to invitations, and never to a user that is there.
+//
+// Workloads elsewhere (package workload, rules WI): a job of a CI service or a pod of a
+// cluster exchanges a token of its own issuer for an IAM token of a service account, over
+// identity_workload_federations and identity_federated_credentials. Keys of issuers, like
+// every document at an address that a tenant named, are read by package outbound, which
+// reaches public addresses alone.
+//
+// Two parts of the unit have tables and services of their own, and say more in their own
+// packages: oslogin, how the people of an organization sign in to its machines; and
+// oauthclients, the programs that may ask people to sign in to them.
 //
 // Invitations: an organization invites an e-mail address, and who signs in to the
 // account of that address answers; there is no secret in the mail. The address of an
