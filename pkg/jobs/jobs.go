@@ -149,26 +149,53 @@ func Register[T any](q *Queue, kind string, handle func(ctx context.Context, pay
 // Enqueue writes a job in the transaction of the caller: it exists if and only if
 // that commits.
 func (q *Queue) Enqueue(ctx context.Context, tx *sql.Tx, job Job) (Ticket, error) {
+	t, m, err := q.prepare(job)
+	if err != nil {
+		return Ticket{}, err
+	}
+	if t.id, err = q.goqite.SendAndGetIDTx(ctx, tx, m); err != nil {
+		return Ticket{}, fmt.Errorf("enqueue job %s: %w", job.Kind, err)
+	}
+	return t, nil
+}
+
+// EnqueueIn adds to a batch what Enqueue does. The ticket is good once that has run.
+func (q *Queue) EnqueueIn(b *sqldb.Batch, job Job) (*Ticket, error) {
+	t, m, err := q.prepare(job)
+	if err != nil {
+		return nil, err
+	}
+	b.Query(func(row sqldb.Scanner) error { return row.Scan(&t.id) },
+		`INSERT INTO goqite (queue, body, timeout) VALUES ($1, $2, $3) RETURNING id`, q.cfg.Unit, m.Body, q.moment(time.Now().Add(m.Delay)))
+	return &t, nil
+}
+
+// prepare is a job as it is stored, and its ticket but for the id.
+func (q *Queue) prepare(job Job) (Ticket, goqite.Message, error) {
 	if q.handlers[job.Kind] == nil {
-		return Ticket{}, fmt.Errorf("enqueue job: nobody handles kind %q", job.Kind)
+		return Ticket{}, goqite.Message{}, fmt.Errorf("enqueue job: nobody handles kind %q", job.Kind)
 	}
 	payload, err := json.Marshal(job.Payload)
 	if err != nil {
-		return Ticket{}, fmt.Errorf("enqueue job %s: %w", job.Kind, err)
+		return Ticket{}, goqite.Message{}, fmt.Errorf("enqueue job %s: %w", job.Kind, err)
 	}
 	body, err := json.Marshal(message{Kind: job.Kind, Payload: payload})
 	if err != nil {
-		return Ticket{}, fmt.Errorf("enqueue job %s: %w", job.Kind, err)
+		return Ticket{}, goqite.Message{}, fmt.Errorf("enqueue job %s: %w", job.Kind, err)
 	}
 	delay := q.cfg.Lease
 	if !job.NotBefore.IsZero() {
 		delay = max(0, time.Until(job.NotBefore))
 	}
-	id, err := q.goqite.SendAndGetIDTx(ctx, tx, goqite.Message{Body: body, Delay: delay})
-	if err != nil {
-		return Ticket{}, fmt.Errorf("enqueue job %s: %w", job.Kind, err)
+	return Ticket{kind: job.Kind, body: payload}, goqite.Message{Body: body, Delay: delay}, nil
+}
+
+// moment is a time as goqite stores and compares it.
+func (q *Queue) moment(t time.Time) any {
+	if q.cfg.DB.Engine() == sqldb.SQLite {
+		return t.UTC().Format("2006-01-02T15:04:05.000Z07:00")
 	}
-	return Ticket{id: id, kind: job.Kind, body: payload}, nil
+	return t.UTC()
 }
 
 // Do executes a job of this process at once, after its transaction has committed.
@@ -250,6 +277,16 @@ func (q *Queue) Finish(ctx context.Context, tx *sql.Tx) error {
 	return nil
 }
 
+// FinishIn adds to a batch what Finish does.
+func (q *Queue) FinishIn(ctx context.Context, b *sqldb.Batch) {
+	if r, ok := ctx.Value(runningKey{}).(*running); ok && r.queue == q {
+		b.Exec(deleteJob, q.cfg.Unit, string(r.id))
+		r.finished = true
+	}
+}
+
+const deleteJob = `DELETE FROM goqite WHERE queue = $1 AND id = $2`
+
 // handle calls the handler and renews the lease meanwhile. A panic is an error.
 func (q *Queue) handle(ctx context.Context, t Ticket) (err error) {
 	handle := q.handlers[t.kind]
@@ -289,8 +326,10 @@ func (q *Queue) extend(ctx context.Context, t Ticket, d time.Duration) error {
 }
 
 func (q *Queue) delete(ctx context.Context, t Ticket) error {
-	return sqldb.InTx(ctx, q.cfg.DB, func(ctx context.Context, tx *sql.Tx) error {
-		return q.goqite.DeleteTx(ctx, tx, t.id)
+	return sqldb.InBatches(ctx, q.cfg.DB, func(ctx context.Context, tx *sql.Tx) error {
+		var b sqldb.Batch
+		b.Exec(deleteJob, q.cfg.Unit, t.ID())
+		return b.Commit(ctx, q.cfg.DB, tx)
 	})
 }
 

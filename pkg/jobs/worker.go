@@ -76,39 +76,46 @@ func (q *Queue) work(ctx, jobs context.Context) {
 // receive takes the next job that is due, for one lease; attempt is 0 when there
 // is none, else how often it was taken.
 func (q *Queue) receive(ctx context.Context) (t Ticket, attempt int, err error) {
-	due, err := q.due(ctx)
-	if err != nil || !due {
+	if due, err := q.due(ctx); err != nil || !due {
 		return Ticket{}, 0, err
 	}
-	err = sqldb.InTx(ctx, q.cfg.DB, func(ctx context.Context, tx *sql.Tx) error {
-		// Two receivers at once would take the same row of goqite on PostgreSQL.
-		if err := sqldb.Lock(ctx, q.cfg.DB, tx, "jobs of "+q.cfg.Unit); err != nil {
-			return err
-		}
-		m, err := q.goqite.ReceiveTx(ctx, tx)
-		if err != nil || m == nil {
-			t, attempt = Ticket{}, 0
-			return err
-		}
-		var body message
-		if json.Unmarshal(m.Body, &body) != nil {
-			body = message{} // of no kind: it fails, and stays where it can be looked at
-		}
-		t = Ticket{id: m.ID, kind: body.Kind, body: body.Payload}
-		return tx.QueryRowContext(ctx, `SELECT received FROM goqite WHERE id = $1`, string(m.ID)).Scan(&attempt)
+	// goqite's own ReceiveTx would have two receivers at once take the same row.
+	aside := ""
+	if q.cfg.DB.Engine() == sqldb.PostgreSQL {
+		aside = ` FOR UPDATE SKIP LOCKED`
+	}
+	err = sqldb.InBatches(ctx, q.cfg.DB, func(ctx context.Context, tx *sql.Tx) error {
+		t, attempt = Ticket{}, 0
+		now := time.Now()
+		var b sqldb.Batch
+		b.Query(func(row sqldb.Scanner) error {
+			var raw []byte
+			var m message
+			if err := row.Scan(&t.id, &raw, &attempt); err != nil {
+				return fmt.Errorf("read job: %w", err)
+			}
+			if json.Unmarshal(raw, &m) != nil {
+				m = message{} // of no kind: it fails, and stays where it can be looked at
+			}
+			t.kind, t.body = m.Kind, m.Payload
+			return nil
+		}, `
+			UPDATE goqite SET timeout = $1, received = received + 1
+			WHERE id = (
+				SELECT id FROM goqite WHERE queue = $2 AND timeout <= $3
+				ORDER BY priority DESC, created LIMIT 1`+aside+`
+			)
+			RETURNING id, body, received`, q.moment(now.Add(q.cfg.Lease)), q.cfg.Unit, q.moment(now))
+		return b.Commit(ctx, q.cfg.DB, tx)
 	})
 	return t, attempt, err
 }
 
 // due looks without a lock whether a job may be due, so that idle workers do not
-// keep the one writer of SQLite busy.
+// keep the one writer of SQLite busy, nor write to PostgreSQL.
 func (q *Queue) due(ctx context.Context) (bool, error) {
-	var timeout any = time.Now().UTC()
-	if q.cfg.DB.Engine() == sqldb.SQLite {
-		timeout = time.Now().UTC().Format("2006-01-02T15:04:05.000Z07:00") // as goqite writes it
-	}
 	var one int
-	err := q.cfg.DB.QueryRowContext(ctx, `SELECT 1 FROM goqite WHERE queue = $1 AND timeout <= $2 LIMIT 1`, q.cfg.Unit, timeout).Scan(&one)
+	err := q.cfg.DB.QueryRowContext(ctx, `SELECT 1 FROM goqite WHERE queue = $1 AND timeout <= $2 LIMIT 1`, q.cfg.Unit, q.moment(time.Now())).Scan(&one)
 	if errors.Is(err, sql.ErrNoRows) {
 		return false, nil
 	}

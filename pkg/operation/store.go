@@ -60,18 +60,34 @@ func (s *Store) Prefix() string { return s.prefix }
 // Insert makes an operation in the transaction of the change it stands for. With
 // a Response it is done.
 func (s *Store) Insert(ctx context.Context, tx *sql.Tx, n New) (Operation, error) {
-	if r, ok := revision.Noted(ctx); ok && n.Metadata != nil {
-		revision.Tell(n.Metadata, r)
-	}
-	op, values, err := s.make(n)
+	op, values, err := s.noted(ctx, n)
 	if err != nil {
 		return Operation{}, err
 	}
-	if _, err := tx.ExecContext(ctx, s.sql(insert+` VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`), values...); err != nil {
+	if _, err := tx.ExecContext(ctx, s.sql(insertOne), values...); err != nil {
 		return Operation{}, fmt.Errorf("insert operation: %w", err)
 	}
 	return op, nil
 }
+
+// InsertIn adds to a batch what Insert does.
+func (s *Store) InsertIn(ctx context.Context, b *sqldb.Batch, n New) (Operation, error) {
+	op, values, err := s.noted(ctx, n)
+	if err == nil {
+		b.Exec(s.sql(insertOne), values...)
+	}
+	return op, err
+}
+
+// noted is make for an operation that tells the revision that ctx has noted.
+func (s *Store) noted(ctx context.Context, n New) (Operation, []any, error) {
+	if r, ok := revision.Noted(ctx); ok && n.Metadata != nil {
+		revision.Tell(n.Metadata, r)
+	}
+	return s.make(n)
+}
+
+const insertOne = insert + ` VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`
 
 const insert = `
 	INSERT INTO {{unit}}_operations
@@ -134,16 +150,22 @@ func (s *Store) make(n New) (Operation, []any, error) {
 // the place of the old, and tells the revision that ctx has noted, if it can. An
 // operation that is done already stays as it is, so that a repeated job does no harm.
 func (s *Store) Finish(ctx context.Context, tx *sql.Tx, opID string, metadata, response proto.Message) error {
-	return s.end(ctx, tx, opID, metadata, response, nil)
+	return s.end(ctx, tx, nil, opID, metadata, response, nil)
+}
+
+// FinishIn adds to a batch what Finish does; it reads what it needs by tx.
+func (s *Store) FinishIn(ctx context.Context, tx *sql.Tx, b *sqldb.Batch, opID string, metadata, response proto.Message) error {
+	return s.end(ctx, tx, b, opID, metadata, response, nil)
 }
 
 // Fail makes an operation done with an error, as its edge would show it. An
 // operation that is done already stays as it is.
 func (s *Store) Fail(ctx context.Context, tx *sql.Tx, opID string, metadata proto.Message, cause error) error {
-	return s.end(ctx, tx, opID, metadata, nil, apierr.Edge(cause, "").Proto())
+	return s.end(ctx, tx, nil, opID, metadata, nil, apierr.Edge(cause, "").Proto())
 }
 
-func (s *Store) end(ctx context.Context, tx *sql.Tx, opID string, metadata, response proto.Message, failure *spb.Status) error {
+// end writes how an operation ended: by a batch, or at once without one.
+func (s *Store) end(ctx context.Context, tx *sql.Tx, b *sqldb.Batch, opID string, metadata, response proto.Message, failure *spb.Status) error {
 	metadata, err := s.told(ctx, tx, opID, metadata)
 	if err != nil {
 		return err
@@ -163,12 +185,16 @@ func (s *Store) end(ctx context.Context, tx *sql.Tx, opID string, metadata, resp
 			return fmt.Errorf("end operation %s: %w", opID, err)
 		}
 	}
-	_, err = tx.ExecContext(ctx, s.sql(`
+	query := s.sql(`
 		UPDATE {{unit}}_operations
 		SET done = TRUE, modified_at = $2, metadata = COALESCE($3, metadata), response = $4, error = $5
-		WHERE id = $1 AND NOT done`),
-		opID, sqldb.Micros(s.now()), metaBytes, respBytes, failBytes)
-	if err != nil {
+		WHERE id = $1 AND NOT done`)
+	args := []any{opID, sqldb.Micros(s.now()), metaBytes, respBytes, failBytes}
+	if b != nil {
+		b.Exec(query, args...)
+		return nil
+	}
+	if _, err := tx.ExecContext(ctx, query, args...); err != nil {
 		return fmt.Errorf("end operation %s: %w", opID, err)
 	}
 	return nil

@@ -27,7 +27,8 @@ type Consequence interface {
 
 	// Settled is told, in a transaction, that the state of a request is in force.
 	// operationID is what Settle was given; cause is why a grant was refused, if so.
-	Settled(ctx context.Context, tx *sql.Tx, r Request, operationID string, cause error) error
+	// What it adds to b is written last, together with COMMIT.
+	Settled(ctx context.Context, tx *sql.Tx, b *sqldb.Batch, r Request, operationID string, cause error) error
 }
 
 // Config is what an Engine needs. All fields are required, but for Own.
@@ -97,13 +98,33 @@ func (e *Engine) expire(ctx context.Context, tx *sql.Tx, requestID string) (Requ
 		return r, false, nil
 	}
 	over.Settled = !over.Granted()
-	return over, true, e.Store.Update(ctx, tx, over)
+	return over, true, e.update(ctx, tx, over)
+}
+
+// update writes a request at once.
+func (e *Engine) update(ctx context.Context, tx *sql.Tx, r Request) error {
+	var b sqldb.Batch
+	e.Store.Update(&b, r)
+	if err := b.Run(ctx, e.cfg.DB, tx); err != nil {
+		return fmt.Errorf("update request: %w", err)
+	}
+	return nil
 }
 
 // Act takes an action other than Post on a request. changed is false when it was taken
 // before, or when an approval is not the last one that is needed. Fails:
 // REQUEST_NOT_FOUND, ACTION_NOT_ALLOWED, REQUEST_STATE, OWN_REQUEST.
 func (e *Engine) Act(ctx context.Context, tx *sql.Tx, requestID string, a Act) (r Request, changed bool, err error) {
+	var b sqldb.Batch
+	if r, changed, err = e.ActIn(ctx, tx, &b, requestID, a); err != nil {
+		return r, changed, err
+	}
+	return r, changed, b.Run(ctx, e.cfg.DB, tx)
+}
+
+// ActIn is Act for a caller that has more to write: the request is locked and judged at
+// once, and what becomes of it is written when the caller runs b.
+func (e *Engine) ActIn(ctx context.Context, tx *sql.Tx, b *sqldb.Batch, requestID string, a Act) (r Request, changed bool, err error) {
 	if r, err = e.Store.Lock(ctx, tx, requestID); err != nil {
 		return Request{}, false, err
 	}
@@ -124,11 +145,15 @@ func (e *Engine) Act(ctx context.Context, tx *sql.Tx, requestID string, a Act) (
 		}
 	}
 	r.take(a, now)
-	return r, true, e.Store.Update(ctx, tx, r)
+	e.Store.Update(b, r)
+	return r, true, nil
 }
 
 // approve counts an approval; last says that it is the last one that is needed.
 func (e *Engine) approve(ctx context.Context, tx *sql.Tx, r *Request, a Act, now time.Time) (last bool, err error) {
+	if len(r.Steps) == 1 && r.Steps[0].Need <= 1 {
+		return true, nil // whose it is stands in the request
+	}
 	n, again, err := e.Store.vote(ctx, tx, *r, a.By.ID, now)
 	if err != nil || again || n < r.Steps[r.Step].Need {
 		return false, err
@@ -137,7 +162,7 @@ func (e *Engine) approve(ctx context.Context, tx *sql.Tx, r *Request, a Act, now
 		return true, nil
 	}
 	r.Step++
-	return false, e.Store.Update(ctx, tx, *r)
+	return false, e.update(ctx, tx, *r)
 }
 
 // take puts an action into a request.
@@ -179,6 +204,15 @@ func (e *Engine) Post(ctx context.Context, tx *sql.Tx, requestID string, side Si
 // End ends a live request by the unit itself: a pending one is cancelled, an approved
 // one revoked. changed is false for one that is not live. Fails: REQUEST_NOT_FOUND.
 func (e *Engine) End(ctx context.Context, tx *sql.Tx, requestID, reason string) (r Request, a Act, changed bool, err error) {
+	var b sqldb.Batch
+	if r, a, changed, err = e.EndIn(ctx, tx, &b, requestID, reason); err != nil {
+		return r, a, changed, err
+	}
+	return r, a, changed, b.Run(ctx, e.cfg.DB, tx)
+}
+
+// EndIn is End as ActIn is Act.
+func (e *Engine) EndIn(ctx context.Context, tx *sql.Tx, b *sqldb.Batch, requestID, reason string) (r Request, a Act, changed bool, err error) {
 	if r, err = e.Store.Lock(ctx, tx, requestID); err != nil {
 		return r, a, false, err
 	}
@@ -190,7 +224,7 @@ func (e *Engine) End(ctx context.Context, tx *sql.Tx, requestID, reason string) 
 	default:
 		return r, a, false, nil
 	}
-	r, changed, err = e.Act(ctx, tx, requestID, a)
+	r, changed, err = e.ActIn(ctx, tx, b, requestID, a)
 	return r, a, changed, err
 }
 
@@ -199,6 +233,11 @@ func (e *Engine) End(ctx context.Context, tx *sql.Tx, requestID, reason string) 
 // "", comes back to Consequence.Settled.
 func (e *Engine) Settle(ctx context.Context, tx *sql.Tx, requestID, operationID string) (jobs.Ticket, error) {
 	return e.cfg.Jobs.Enqueue(ctx, tx, jobs.Job{Kind: jobSettle, Payload: settling{requestID, operationID}})
+}
+
+// SettleIn adds to a batch what Settle does. The ticket is good once that has run.
+func (e *Engine) SettleIn(b *sqldb.Batch, requestID, operationID string) (*jobs.Ticket, error) {
+	return e.cfg.Jobs.EnqueueIn(b, jobs.Job{Kind: jobSettle, Payload: settling{requestID, operationID}})
 }
 
 // settle is the job that brings the world in line with where a request stands by now.
@@ -224,11 +263,13 @@ func (e *Engine) settle(ctx context.Context, job settling) error {
 			return fmt.Errorf("withdraw: %w", err)
 		}
 	}
-	return sqldb.InTx(ctx, e.cfg.DB, func(ctx context.Context, tx *sql.Tx) error {
-		if err := e.settled(ctx, tx, job, r.State, refused); err != nil {
+	return sqldb.InBatches(ctx, e.cfg.DB, func(ctx context.Context, tx *sql.Tx) error {
+		var b sqldb.Batch
+		if err := e.settled(ctx, tx, &b, job, r.State, refused); err != nil {
 			return err
 		}
-		return e.cfg.Jobs.Finish(ctx, tx)
+		e.cfg.Jobs.FinishIn(ctx, &b)
+		return b.Commit(ctx, e.cfg.DB, tx)
 	})
 }
 
@@ -244,7 +285,7 @@ func final(err error) bool {
 
 // settled notes that a state is in force, unless the request has gone on: then the job
 // of what came after it will. What could not be granted is revoked.
-func (e *Engine) settled(ctx context.Context, tx *sql.Tx, job settling, in State, refused error) error {
+func (e *Engine) settled(ctx context.Context, tx *sql.Tx, b *sqldb.Batch, job settling, in State, refused error) error {
 	r, err := e.Store.Lock(ctx, tx, job.Request)
 	if err != nil {
 		return err
@@ -255,13 +296,11 @@ func (e *Engine) settled(ctx context.Context, tx *sql.Tx, job settling, in State
 			r.take(Act{Action: Revoke, Side: System, Text: apierr.ReasonOf(refused)}, e.cfg.Now())
 		}
 		r.Settled = true
-		if err := e.Store.Update(ctx, tx, r); err != nil {
-			return err
-		}
+		e.Store.Update(b, r)
 	} else {
 		refused = nil // whatever was refused is not wanted any more
 	}
-	return e.cfg.Consequence.Settled(ctx, tx, r, job.Operation, refused)
+	return e.cfg.Consequence.Settled(ctx, tx, b, r, job.Operation, refused)
 }
 
 // sweepMost is how many requests one transaction of a sweep ends.

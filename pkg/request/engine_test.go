@@ -87,7 +87,7 @@ func (w *world) Withdraw(_ context.Context, r Request) error {
 	return nil
 }
 
-func (w *world) Settled(_ context.Context, _ *sql.Tx, r Request, op string, cause error) error {
+func (w *world) Settled(_ context.Context, _ *sql.Tx, _ *sqldb.Batch, r Request, op string, cause error) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.settled = append(w.settled, fmt.Sprintf("%s %s %s %v", r.ID, r.State, op, cause != nil))

@@ -62,19 +62,16 @@ func (s *Store) Insert(ctx context.Context, tx *sql.Tx, r Request) error {
 	return nil
 }
 
-// Update writes what can change of a request, which the caller has locked.
-func (s *Store) Update(ctx context.Context, tx *sql.Tx, r Request) error {
-	_, err := tx.ExecContext(ctx, s.sql(`
+// Update adds to a batch what writes what can change of a request, which the caller has
+// locked.
+func (s *Store) Update(b *sqldb.Batch, r Request) {
+	b.Exec(s.sql(`
 		UPDATE {{unit}}_requests
 		SET state = $2, step = $3, ends_at = $4, decided_by = $5, decided_at = $6, decision = $7, plea_by = $8, plea_at = $9, plea = $10,
 			ended_by = $11, ended_at = $12, end_reason = $13, settled = $14, decided_by_type = $15
 		WHERE id = $1`),
 		r.ID, string(r.State), r.Step, sqldb.Micros(r.EndsAt), r.DecidedBy.ID, sqldb.Micros(r.DecidedAt), r.Decision,
 		r.PleaBy, sqldb.Micros(r.PleaAt), r.Plea, r.EndedBy, sqldb.Micros(r.EndedAt), r.EndReason, r.Settled, r.DecidedBy.Type)
-	if err != nil {
-		return fmt.Errorf("update request: %w", err)
-	}
-	return nil
 }
 
 // Get reads a request. Fails: REQUEST_NOT_FOUND.
@@ -83,8 +80,21 @@ func (s *Store) Get(ctx context.Context, q sqldb.Querier, requestID string) (Req
 }
 
 // Lock is Get that keeps other transactions from changing it. Fails: REQUEST_NOT_FOUND.
-func (s *Store) Lock(ctx context.Context, tx *sql.Tx, requestID string) (Request, error) {
-	return s.one(ctx, tx, `WHERE id = $1`+s.db.ForUpdate(), requestID)
+func (s *Store) Lock(ctx context.Context, tx *sql.Tx, requestID string) (r Request, err error) {
+	found := false
+	var b sqldb.Batch // in which BEGIN travels with it
+	b.Query(func(row sqldb.Scanner) (err error) {
+		found = true
+		r, err = scan(row.Scan)
+		return err
+	}, s.sql(`SELECT `+columns+` FROM {{unit}}_requests WHERE id = $1`+s.db.ForUpdate()), requestID)
+	if err := b.Run(ctx, s.db, tx); err != nil {
+		return Request{}, fmt.Errorf("read request: %w", err)
+	}
+	if !found {
+		return Request{}, errNotFound
+	}
+	return r, nil
 }
 
 // Live reads the live request of a subject for an aspect of a thing. Fails:

@@ -28,6 +28,7 @@ type Writer struct {
 type Made struct {
 	Op     operation.Operation
 	Ticket *jobs.Ticket
+	Rest   sqldb.Batch // its last statements, which Make sends together with COMMIT
 }
 
 // Make makes one write in a transaction, once for each idempotency key, executes its
@@ -36,7 +37,7 @@ type Made struct {
 func (w Writer) Make(ctx context.Context, fn func(context.Context, *sql.Tx) (Made, error)) (*operationpb.Operation, error) {
 	var m Made
 	var again bool
-	err := sqldb.InTx(ctx, w.DB, func(ctx context.Context, tx *sql.Tx) error {
+	err := sqldb.InBatches(ctx, w.DB, func(ctx context.Context, tx *sql.Tx) error {
 		opID, replay, err := w.Keys.Operation(ctx, tx, func() (string, error) {
 			made, err := fn(ctx, tx)
 			m = made
@@ -45,7 +46,10 @@ func (w Writer) Make(ctx context.Context, fn func(context.Context, *sql.Tx) (Mad
 		if again = replay; err == nil && again {
 			m.Op, err = w.Operations.GetIn(ctx, tx, opID)
 		}
-		return err
+		if err != nil || again {
+			return err
+		}
+		return m.Rest.Commit(ctx, w.DB, tx)
 	})
 	if err != nil {
 		return nil, err

@@ -101,7 +101,7 @@ func (c *roleConsequence) Withdraw(ctx context.Context, r request.Request) error
 
 // Settled ends the operation of an action. What could not be given was revoked by the
 // engine, and leaves the traces of that.
-func (c *roleConsequence) Settled(ctx context.Context, tx *sql.Tx, r request.Request, operationID string, cause error) error {
+func (c *roleConsequence) Settled(ctx context.Context, tx *sql.Tx, b *sqldb.Batch, r request.Request, operationID string, cause error) error {
 	if cause != nil {
 		a := request.Act{Action: request.Revoke, Side: request.System, Text: r.EndReason}
 		if err := c.leave(ctx, tx, r, a, operationID, 0); err != nil {
@@ -114,7 +114,7 @@ func (c *roleConsequence) Settled(ctx context.Context, tx *sql.Tx, r request.Req
 	case cause != nil:
 		return c.committer.operations.Fail(ctx, tx, operationID, nil, cause)
 	default:
-		return c.committer.operations.Finish(ctx, tx, operationID, nil, roleRequestOf(r, thread.Size{}))
+		return c.committer.operations.FinishIn(ctx, tx, b, operationID, nil, roleRequestOf(r, thread.Size{}))
 	}
 }
 

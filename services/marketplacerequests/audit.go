@@ -9,6 +9,7 @@ import (
 	"github.com/bindery-iam/bindery/pkg/authn"
 	"github.com/bindery-iam/bindery/pkg/authz"
 	"github.com/bindery-iam/bindery/pkg/log"
+	"github.com/bindery-iam/bindery/pkg/sqldb"
 )
 
 // eventSource is the service of the unit's events.
@@ -27,6 +28,20 @@ type event struct {
 // record writes the audit record of a change within its transaction. Within a request
 // it says who asked; within a job that the unit did it by itself.
 func (s *Service) record(ctx context.Context, tx *sql.Tx, e event) error {
+	return audit.Write(ctx, tx, Name, s.recordOf(ctx, e))
+}
+
+// recordIn adds to a batch what record does.
+func (s *Service) recordIn(ctx context.Context, b *sqldb.Batch, e event) error {
+	var all audit.Records
+	if err := all.Add(s.recordOf(ctx, e)); err != nil {
+		return err
+	}
+	all.Write(b, Name)
+	return nil
+}
+
+func (s *Service) recordOf(ctx context.Context, e event) audit.Record {
 	p, req := authn.FromContext(ctx), log.RequestFrom(ctx)
 	r := audit.Record{
 		EventSource: eventSource, EventType: audit.EventType(eventSource, e.name), EventTime: s.now(), EventStatus: cmp.Or(e.status, audit.Done),
@@ -46,7 +61,7 @@ func (s *Service) record(ctx context.Context, tx *sql.Tx, e event) error {
 			Permission: e.permission, ResourceType: e.on.Type, ResourceID: e.on.ID, Authorized: true,
 		}}
 	}
-	return audit.Write(ctx, tx, Name, r)
+	return r
 }
 
 // path is where a publisher stands: it is a root.

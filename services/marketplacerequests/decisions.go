@@ -13,6 +13,7 @@ import (
 	"github.com/bindery-iam/bindery/pkg/notice"
 	"github.com/bindery-iam/bindery/pkg/request"
 	"github.com/bindery-iam/bindery/pkg/server"
+	"github.com/bindery-iam/bindery/pkg/sqldb"
 	"github.com/bindery-iam/bindery/pkg/thread"
 	accessv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/access/v1"
 	marketplacev1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/marketplace/v1"
@@ -36,25 +37,26 @@ var traces = map[request.Action]trace{
 	request.Revoke:  {"RevokeProductAccessRequest", "", notice.AccessRequestRevoked, []request.Side{request.Requester, request.Decider}},
 }
 
-// acted leaves the traces of an action that changed a request, in its transaction.
-func (s *Service) acted(ctx context.Context, tx *sql.Tx, r request.Request, a request.Act, operationID, permission string) error {
+// acted adds the traces of an action that changed a request to what its transaction
+// writes last.
+func (s *Service) acted(ctx context.Context, b *sqldb.Batch, r request.Request, a request.Act, operationID, permission string) error {
 	t := traces[a.Action]
 	details := map[string]any{"state": string(r.State)}
 	if a.Text != "" {
 		details["reason"] = a.Text
 	}
-	if err := s.note(ctx, tx, r, t.event, operationID, permission, details); err != nil {
+	if err := s.note(ctx, b, r, t.event, operationID, permission, details); err != nil {
 		return err
 	}
 	to := t.to
 	if a.Side == request.System { // nobody of theirs did it: both sides are told
 		to = []request.Side{request.Requester, request.Decider}
 	}
-	return s.tellOf(ctx, tx, r, t.notice, 0, to...)
+	return s.tellOf(b, r, t.notice, 0, to...)
 }
 
-// note writes the audit record of what happened to a request.
-func (s *Service) note(ctx context.Context, tx *sql.Tx, r request.Request, name, operationID, permission string, details map[string]any) error {
+// note adds the audit record of what happened to a request.
+func (s *Service) note(ctx context.Context, b *sqldb.Batch, r request.Request, name, operationID, permission string, details map[string]any) error {
 	if details == nil {
 		details = map[string]any{}
 	}
@@ -62,7 +64,7 @@ func (s *Service) note(ctx context.Context, tx *sql.Tx, r request.Request, name,
 	if operationID != "" {
 		details["operation_id"] = operationID
 	}
-	return s.record(ctx, tx, event{
+	return s.recordIn(ctx, b, event{
 		name: name, permission: permission, on: authz.Resource{Type: r.Thing.Type, ID: r.Thing.ID}, details: details,
 		path: []audit.Resource{{Type: typePublisher, ID: placeOf(r).Publisher}, {Type: r.Thing.Type, ID: r.Thing.ID}},
 	})
@@ -84,7 +86,7 @@ func (s *Service) act(ctx context.Context, requestID string, a request.Act, desc
 		}
 	}
 	return s.write(ctx, func(ctx context.Context, tx *sql.Tx) (w written, err error) {
-		r, changed, err := s.requests.Act(ctx, tx, requestID, a)
+		r, changed, err := s.requests.ActIn(ctx, tx, &w.rest, requestID, a)
 		if err != nil {
 			return w, err
 		}
@@ -92,19 +94,17 @@ func (s *Service) act(ctx context.Context, requestID string, a request.Act, desc
 		if r.Settled {
 			response = message(r, thread.Size{})
 		}
-		if w.op, err = s.requestOperation(ctx, tx, r, description, metadata, response); err != nil {
+		if w.op, err = s.requestOperation(ctx, &w.rest, r, description, metadata, response); err != nil {
 			return w, err
 		}
 		if changed {
-			if err := s.acted(ctx, tx, r, a, w.op.ID, traces[a.Action].permission); err != nil {
+			if err := s.acted(ctx, &w.rest, r, a, w.op.ID, traces[a.Action].permission); err != nil {
 				return w, err
 			}
 		}
-		if r.Settled {
-			return w, nil
+		if !r.Settled {
+			w.ticket, err = s.requests.SettleIn(&w.rest, r.ID, w.op.ID)
 		}
-		t, err := s.requests.Settle(ctx, tx, r.ID, w.op.ID)
-		w.ticket = &t
 		return w, err
 	})
 }
@@ -172,10 +172,10 @@ func (c *consequence) Withdraw(ctx context.Context, r request.Request) error {
 
 // Settled ends the operation of an action. What could not be granted was revoked by the
 // engine, and leaves the traces of that.
-func (c *consequence) Settled(ctx context.Context, tx *sql.Tx, r request.Request, operationID string, cause error) error {
+func (c *consequence) Settled(ctx context.Context, tx *sql.Tx, b *sqldb.Batch, r request.Request, operationID string, cause error) error {
 	if cause != nil {
 		a := request.Act{Action: request.Revoke, Side: request.System, Text: r.EndReason}
-		if err := c.acted(ctx, tx, r, a, operationID, ""); err != nil {
+		if err := c.acted(ctx, b, r, a, operationID, ""); err != nil {
 			return err
 		}
 	}
@@ -185,7 +185,7 @@ func (c *consequence) Settled(ctx context.Context, tx *sql.Tx, r request.Request
 	case cause != nil:
 		return c.operations.Fail(ctx, tx, operationID, nil, cause)
 	default:
-		return c.operations.Finish(ctx, tx, operationID, nil, message(r, thread.Size{}))
+		return c.operations.FinishIn(ctx, tx, b, operationID, nil, message(r, thread.Size{}))
 	}
 }
 

@@ -31,24 +31,24 @@ func (s *accessRequests) CreateProductAccessRequestMessage(ctx context.Context, 
 		return nil, err
 	}
 	return s.write(ctx, func(ctx context.Context, tx *sql.Tx) (w written, err error) {
-		r, m, err := s.post(ctx, tx, r.ID, side(ctx, r), req.GetText())
+		r, m, err := s.post(ctx, tx, &w.rest, r.ID, side(ctx, r), req.GetText())
 		if err != nil {
 			return w, err
 		}
 		meta := &marketplacev1.CreateProductAccessRequestMessageMetadata{RequestId: r.ID, Number: m.Number}
-		if w.op, err = s.requestOperation(ctx, tx, r, "Create message", meta, messageOf(m)); err != nil {
+		if w.op, err = s.requestOperation(ctx, &w.rest, r, "Create message", meta, messageOf(m)); err != nil {
 			return w, err
 		}
 		permission := ""
 		if m.Side == string(request.Decider) {
 			permission = "marketplace.productAccessRequests.createMessage"
 		}
-		return w, s.note(ctx, tx, r, "CreateProductAccessRequestMessage", w.op.ID, permission, map[string]any{"number": m.Number})
+		return w, s.note(ctx, &w.rest, r, "CreateProductAccessRequestMessage", w.op.ID, permission, map[string]any{"number": m.Number})
 	})
 }
 
 // post adds a message and has the other sides told.
-func (s *Service) post(ctx context.Context, tx *sql.Tx, requestID string, by request.Side, text string) (request.Request, thread.Message, error) {
+func (s *Service) post(ctx context.Context, tx *sql.Tx, b *sqldb.Batch, requestID string, by request.Side, text string) (request.Request, thread.Message, error) {
 	p := authn.FromContext(ctx)
 	r, m, err := s.requests.Post(ctx, tx, requestID, by, thread.Author{Type: p.Type, ID: p.ID}, text)
 	if err != nil {
@@ -57,7 +57,7 @@ func (s *Service) post(ctx context.Context, tx *sql.Tx, requestID string, by req
 	to := map[request.Side][]request.Side{
 		request.Requester: {request.Decider}, request.Decider: {request.Requester}, request.Platform: {request.Requester, request.Decider},
 	}[by]
-	return r, m, s.tellOf(ctx, tx, r, notice.AccessRequestMessage, m.Number, to...)
+	return r, m, s.tellOf(b, r, notice.AccessRequestMessage, m.Number, to...)
 }
 
 // ListProductAccessRequestMessages lists the messages of a request, oldest first.

@@ -144,23 +144,24 @@ func (s *operators) RevokeAccessRequest(ctx context.Context, req *marketplacev1.
 	}
 	a := request.Act{Action: request.Revoke, Side: request.Platform, Text: req.GetReason()}
 	var ticket *jobs.Ticket
-	err := sqldb.InTx(ctx, s.store.db, func(ctx context.Context, tx *sql.Tx) error {
+	err := sqldb.InBatches(ctx, s.store.db, func(ctx context.Context, tx *sql.Tx) error {
 		ticket = nil
-		r, changed, err := s.requests.Act(ctx, tx, req.GetRequestId(), a)
+		var b sqldb.Batch
+		r, changed, err := s.requests.ActIn(ctx, tx, &b, req.GetRequestId(), a)
 		if err != nil {
 			return err
 		}
 		if changed {
-			if err := s.acted(ctx, tx, r, a, "", ""); err != nil {
+			if err := s.acted(ctx, &b, r, a, "", ""); err != nil {
 				return err
 			}
 		}
-		if r.Settled {
-			return nil
+		if !r.Settled {
+			if ticket, err = s.requests.SettleIn(&b, r.ID, ""); err != nil {
+				return err
+			}
 		}
-		t, err := s.requests.Settle(ctx, tx, r.ID, "")
-		ticket = &t
-		return err
+		return b.Commit(ctx, s.store.db, tx)
 	})
 	if err == nil {
 		err = s.done(ctx, ticket)
@@ -184,14 +185,18 @@ func (s *operators) CreateMessage(ctx context.Context, req *marketplacev1.Create
 	resp := new(marketplacev1.Message)
 	err := sqldb.InTx(ctx, s.store.db, func(ctx context.Context, tx *sql.Tx) error {
 		_, err := s.keys.Answer(ctx, tx, resp, func() error {
-			r, m, err := s.post(ctx, tx, req.GetRequestId(), request.Platform, req.GetText())
+			var b sqldb.Batch
+			r, m, err := s.post(ctx, tx, &b, req.GetRequestId(), request.Platform, req.GetText())
 			if err != nil {
 				return err
 			}
 			resp.Reset()
 			shown := messageOf(m)
 			resp.Number, resp.Side, resp.AuthorId, resp.Text, resp.CreatedAt = shown.GetNumber(), shown.GetSide(), shown.GetAuthorId(), shown.GetText(), shown.GetCreatedAt()
-			return s.note(ctx, tx, r, "CreateProductAccessRequestMessage", "", "", map[string]any{"number": m.Number})
+			if err := s.note(ctx, &b, r, "CreateProductAccessRequestMessage", "", "", map[string]any{"number": m.Number}); err != nil {
+				return err
+			}
+			return b.Run(ctx, s.store.db, tx)
 		})
 		return err
 	})

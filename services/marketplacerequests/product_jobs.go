@@ -166,18 +166,22 @@ func (s *Service) endRequests(ctx context.Context, p Product) (more bool, err er
 // approved one revoked, and what it gave taken back.
 func (s *Service) end(ctx context.Context, requestID, reason string) error {
 	var ticket *jobs.Ticket
-	err := sqldb.InTx(ctx, s.store.db, func(ctx context.Context, tx *sql.Tx) error {
+	err := sqldb.InBatches(ctx, s.store.db, func(ctx context.Context, tx *sql.Tx) error {
 		ticket = nil
-		r, a, changed, err := s.requests.End(ctx, tx, requestID, reason)
+		var b sqldb.Batch
+		r, a, changed, err := s.requests.EndIn(ctx, tx, &b, requestID, reason)
 		if err != nil || !changed {
 			return err
 		}
-		if err := s.acted(ctx, tx, r, a, "", ""); err != nil || r.Settled {
+		if err := s.acted(ctx, &b, r, a, "", ""); err != nil {
 			return err
 		}
-		t, err := s.requests.Settle(ctx, tx, requestID, "")
-		ticket = &t
-		return err
+		if !r.Settled {
+			if ticket, err = s.requests.SettleIn(&b, requestID, ""); err != nil {
+				return err
+			}
+		}
+		return b.Commit(ctx, s.store.db, tx)
 	})
 	if err != nil || ticket == nil {
 		return err

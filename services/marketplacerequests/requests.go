@@ -20,6 +20,7 @@ import (
 	"github.com/bindery-iam/bindery/pkg/page"
 	"github.com/bindery-iam/bindery/pkg/request"
 	"github.com/bindery-iam/bindery/pkg/server"
+	"github.com/bindery-iam/bindery/pkg/sqldb"
 	"github.com/bindery-iam/bindery/pkg/thread"
 	accessv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/access/v1"
 	marketplacev1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/marketplace/v1"
@@ -152,15 +153,15 @@ func (s *accessRequests) CreateProductAccessRequest(ctx context.Context, req *ma
 		if err != nil {
 			return w, err
 		}
-		w.op, err = s.requestOperation(ctx, tx, r, "Create product access request",
+		w.op, err = s.requestOperation(ctx, &w.rest, r, "Create product access request",
 			&marketplacev1.CreateProductAccessRequestMetadata{RequestId: r.ID, ProductId: p.ID}, message(r, thread.Size{}))
 		if err != nil {
 			return w, err
 		}
-		if err := s.note(ctx, tx, r, "CreateProductAccessRequest", w.op.ID, "", nil); err != nil {
+		if err := s.note(ctx, &w.rest, r, "CreateProductAccessRequest", w.op.ID, "", nil); err != nil {
 			return w, err
 		}
-		return w, s.tellOf(ctx, tx, r, notice.AccessRequestCreated, 0, request.Decider)
+		return w, s.tellOf(&w.rest, r, notice.AccessRequestCreated, 0, request.Decider)
 	})
 }
 
@@ -251,9 +252,11 @@ func (s *accessRequests) ListOwnProductAccessRequests(ctx context.Context, req *
 	return &marketplacev1.ListOwnProductAccessRequestsResponse{Requests: all, NextPageToken: next}, nil
 }
 
-// requestOperation makes an operation on a request, shown to whoever may see it on the
+// requestOperation adds an operation on a request, shown to whoever may see it on the
 // publisher's side too.
-func (s *Service) requestOperation(ctx context.Context, tx *sql.Tx, r request.Request, description string, metadata, response proto.Message) (operation.Operation, error) {
-	return s.operation(ctx, tx, authz.Resource{Type: typeRequest, ID: r.ID}, authz.Resource{Type: r.Thing.Type, ID: r.Thing.ID},
-		permissionGetRequest, description, metadata, response)
+func (s *Service) requestOperation(ctx context.Context, b *sqldb.Batch, r request.Request, description string, metadata, response proto.Message) (operation.Operation, error) {
+	return s.operations.InsertIn(ctx, b, operation.New{
+		Resource: authz.Resource{Type: typeRequest, ID: r.ID}, ViewOn: authz.Resource{Type: r.Thing.Type, ID: r.Thing.ID}, ViewPermission: permissionGetRequest,
+		Description: description, CreatedBy: authn.FromContext(ctx).ID, Metadata: metadata, Response: response,
+	})
 }

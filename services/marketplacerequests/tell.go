@@ -2,7 +2,6 @@ package marketplacerequests
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 	"github.com/bindery-iam/bindery/pkg/notice"
 	"github.com/bindery-iam/bindery/pkg/request"
 	"github.com/bindery-iam/bindery/pkg/server"
+	"github.com/bindery-iam/bindery/pkg/sqldb"
 	accessv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/access/v1"
 	identityv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/identity/v1"
 	notificationv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/notification/v1"
@@ -32,13 +32,13 @@ type telling struct {
 
 // tellOf is MR-14: each side is told once of what another one did to a request, when the
 // transaction has committed. Who that is, is found when it is sent.
-func (s *Service) tellOf(ctx context.Context, tx *sql.Tx, r request.Request, event string, number int64, to ...request.Side) error {
+func (s *Service) tellOf(b *sqldb.Batch, r request.Request, event string, number int64, to ...request.Side) error {
 	if !s.outbox.Reaches() {
 		return nil
 	}
 	for _, side := range to {
 		job := jobs.Job{Kind: jobTell, Payload: telling{r.ID, event, number, side}, NotBefore: time.Now()}
-		if _, err := s.jobs.Enqueue(ctx, tx, job); err != nil {
+		if _, err := s.jobs.EnqueueIn(b, job); err != nil {
 			return err
 		}
 	}

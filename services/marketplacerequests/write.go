@@ -14,6 +14,7 @@ import (
 	"github.com/bindery-iam/bindery/pkg/jobs"
 	"github.com/bindery-iam/bindery/pkg/operation"
 	"github.com/bindery-iam/bindery/pkg/page"
+	"github.com/bindery-iam/bindery/pkg/sqldb"
 	"github.com/bindery-iam/bindery/pkg/writes"
 	operationpb "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/operation"
 )
@@ -22,6 +23,7 @@ import (
 type written struct {
 	op     operation.Operation
 	ticket *jobs.Ticket
+	rest   sqldb.Batch // its last statements, sent together with COMMIT
 }
 
 // write makes one write of a request (package writes).
@@ -29,7 +31,7 @@ func (s *Service) write(ctx context.Context, fn func(context.Context, *sql.Tx) (
 	w := writes.Writer{DB: s.store.db, Keys: s.keys, Operations: s.operations, Jobs: s.jobs}
 	return w.Make(ctx, func(ctx context.Context, tx *sql.Tx) (writes.Made, error) {
 		made, err := fn(ctx, tx)
-		return writes.Made{Op: made.op, Ticket: made.ticket}, err
+		return writes.Made{Op: made.op, Ticket: made.ticket, Rest: made.rest}, err
 	})
 }
 

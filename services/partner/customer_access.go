@@ -22,6 +22,7 @@ import (
 	"github.com/bindery-iam/bindery/pkg/page"
 	"github.com/bindery-iam/bindery/pkg/request"
 	"github.com/bindery-iam/bindery/pkg/server"
+	"github.com/bindery-iam/bindery/pkg/sqldb"
 	"github.com/bindery-iam/bindery/pkg/thread"
 	accessv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/access/v1"
 	partnerv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/partner/v1"
@@ -320,7 +321,7 @@ func (l *letIn) Withdraw(ctx context.Context, r request.Request) error {
 
 // Settled ends the operation of an action. What could not be granted was revoked by the
 // engine, which is recorded.
-func (l *letIn) Settled(ctx context.Context, tx *sql.Tx, r request.Request, operationID string, cause error) error {
+func (l *letIn) Settled(ctx context.Context, tx *sql.Tx, _ *sqldb.Batch, r request.Request, operationID string, cause error) error {
 	if cause != nil {
 		if err := l.recordAccess(ctx, tx, r, accessEvents[request.Revoke], operationID, ""); err != nil {
 			return err
