@@ -121,13 +121,18 @@ func (w *world) newCloud(owner person) *rmv1.Cloud {
 
 func (w *world) give(by person, on *accessv1.Resource, role string, to person) {
 	w.t.Helper()
+	w.must(w.change(by, on, role, to, accesspb.AccessBindingAction_ADD))
+}
+
+// change gives a role or takes it away.
+func (w *world) change(by person, on *accessv1.Resource, role string, of person, action accesspb.AccessBindingAction) error {
 	_, err := accessv1.NewAccessBindingServiceClient(w.Conn).UpdateAccessBindings(w.as(by), &accessv1.UpdateAccessBindingsRequest{
 		Resource: on, AccessBindingDeltas: []*accessv1.AccessBindingDelta{{
-			Action:        accesspb.AccessBindingAction_ADD,
-			AccessBinding: &accessv1.AccessBinding{RoleId: role, Subject: &accessv1.Subject{Type: "userAccount", Id: to.id}},
+			Action:        action,
+			AccessBinding: &accessv1.AccessBinding{RoleId: role, Subject: &accessv1.Subject{Type: "userAccount", Id: of.id}},
 		}},
 	})
-	w.must(err)
+	return err
 }
 
 func cloudOf(c *rmv1.Cloud) *accessv1.Resource {

@@ -529,8 +529,7 @@ type AddPublisherUsersRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The publisher.
 	PublisherId string `protobuf:"bytes,1,opt,name=publisher_id,json=publisherId,proto3" json:"publisher_id,omitempty"`
-	// Mail addresses of accounts of the platform, or names by which federated users sign
-	// in: 1 to 100, different without regard to case.
+	// Mail addresses of user accounts: 1 to 100, different without regard to case.
 	Users         []string `protobuf:"bytes,2,rep,name=users,proto3" json:"users,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -51,7 +51,7 @@ type PublisherServiceClient interface {
 	DeletePublisher(ctx context.Context, in *DeletePublisherRequest, opts ...grpc.CallOption) (*operation.Operation, error)
 	// Adds people to a publisher, all of them or none: each becomes a member and may view
 	// it (MR-16). The answer tells what that changed. Fails: USER_NOT_FOUND for an address
-	// or a login that no account has.
+	// that no account has.
 	AddPublisherUsers(ctx context.Context, in *AddPublisherUsersRequest, opts ...grpc.CallOption) (*operation.Operation, error)
 	// Lists the operations on a publisher, newest first, those that changed access to it
 	// included.
@@ -158,7 +158,7 @@ type PublisherServiceServer interface {
 	DeletePublisher(context.Context, *DeletePublisherRequest) (*operation.Operation, error)
 	// Adds people to a publisher, all of them or none: each becomes a member and may view
 	// it (MR-16). The answer tells what that changed. Fails: USER_NOT_FOUND for an address
-	// or a login that no account has.
+	// that no account has.
 	AddPublisherUsers(context.Context, *AddPublisherUsersRequest) (*operation.Operation, error)
 	// Lists the operations on a publisher, newest first, those that changed access to it
 	// included.
