@@ -131,6 +131,7 @@ func (s *Service) Parts() *server.Parts {
 		Register: func(r grpc.ServiceRegistrar) {
 			marketplacev1.RegisterPublisherServiceServer(r, &publishers{Service: s})
 			marketplacev1.RegisterProductServiceServer(r, &products{Service: s})
+			marketplacev1.RegisterCatalogServiceServer(r, &offers{products: products{Service: s}})
 			marketplacev1.RegisterProductAccessRequestServiceServer(r, &accessRequests{Service: s})
 			marketplacev1.RegisterProductInstanceServiceServer(r, &instances{Service: s})
 		},

@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/bindery-iam/bindery/pkg/authz"
+	"github.com/bindery-iam/bindery/pkg/decimal"
 	"github.com/bindery-iam/bindery/pkg/page"
 	"github.com/bindery-iam/bindery/pkg/sqldb"
 	partnerv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/partner/v1"
@@ -17,6 +18,7 @@ import (
 const (
 	typeAccount      = "billing.account"
 	typeCloud        = "resource-manager.cloud"
+	typeFolder       = "resource-manager.folder"
 	typeOrganization = "organization-manager.organization"
 )
 
@@ -75,8 +77,9 @@ type Account struct {
 	SuspendedAt    time.Time // while SUSPENDED
 	CreatedBy      string    // id of the subject
 	CreatedAt      time.Time
-	Operation      string // the one under way; "" for none
-	Version        int64  // of the state, from 1 on
+	Operation      string          // the one under way; "" for none
+	Version        int64           // of the state, from 1 on
+	Balance        decimal.Decimal // as payments said last; not of a subaccount
 }
 
 // Usable reports whether what the account pays for may be used (BI-5).
@@ -110,7 +113,7 @@ func (a Account) position() page.Position {
 func (a Account) public() *billingv1.BillingAccount {
 	return &billingv1.BillingAccount{
 		Id: a.ID, Name: a.Name, CreatedAt: timestamppb.New(a.CreatedAt), CountryCode: a.CountryCode,
-		Currency: a.Currency, Active: a.Usable(), Balance: "0",
+		Currency: a.Currency, Active: a.Usable(), Balance: a.Balance.String(),
 	}
 }
 

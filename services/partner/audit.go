@@ -41,6 +41,8 @@ const (
 
 	eventBudgetCreate     = "BudgetCreate"
 	eventBudgetPassed     = "BudgetPass"
+	eventBalance          = "BalanceUpdate"
+	eventCardUpdate       = "PartnerCardUpdate"
 	eventRebateWithdraw   = "RebateWithdraw"
 	eventReferralWithdraw = "ReferralCommissionWithdraw"
 	eventReferralCreate   = "ReferralLinkCreate"

@@ -37,7 +37,7 @@ func (b Budget) position() page.Position {
 	return page.Position{Time: sqldb.Micros(b.CreatedAt), ID: b.ID}
 }
 
-// terms are what budgets of costs and of expenses have in common.
+// terms are what budgets have in common.
 type terms interface {
 	GetAmount() string
 	GetNotificationUserAccountIds() []string
@@ -53,6 +53,9 @@ type terms interface {
 func (b Budget) terms() terms {
 	if e := b.Spec.GetExpenseBudget(); e != nil {
 		return e
+	}
+	if e := b.Spec.GetBalanceBudget(); e != nil {
+		return balanceTerms{e}
 	}
 	return b.Spec.GetCostBudget()
 }
@@ -240,7 +243,14 @@ func (c *budgetCheck) dates(t terms) {
 	case end > c.today+maxBudgetYears*maxReportDays:
 		c.refuse(".end_date", "must be within %d years", maxBudgetYears)
 	}
+	if balance, ok := t.(balanceTerms); ok && balance.GetStartDate() == "" {
+		return
+	}
 	m := t.ProtoReflect()
+	if m.Descriptor().Oneofs().ByName("start_type") == nil {
+		c.startDate(t, end, err == nil)
+		return
+	}
 	if start := m.WhichOneof(m.Descriptor().Oneofs().ByName("start_type")); start == nil || start.Name() != "start_date" {
 		switch t.GetResetPeriod() {
 		case billingv1.ResetPeriodType_MONTHLY, billingv1.ResetPeriodType_QUARTER, billingv1.ResetPeriodType_ANNUALLY:
@@ -251,10 +261,15 @@ func (c *budgetCheck) dates(t terms) {
 		}
 		return
 	}
-	switch start, serr := parseDay("", t.GetStartDate()); {
-	case serr != nil || start != start.month():
+	c.startDate(t, end, err == nil)
+}
+
+// startDate looks at the first day; ends says whether there is a last one to compare it with.
+func (c *budgetCheck) startDate(t terms, end Day, ends bool) {
+	switch start, err := parseDay("", t.GetStartDate()); {
+	case err != nil || start != start.month():
 		c.refuse(".start_date", "must be the first day of a month, as YYYY-MM-DD")
-	case err == nil && start > end:
+	case ends && start > end:
 		c.refuse(".start_date", "must not be after the last day, %s", end)
 	case start < c.today-maxBudgetYears*maxReportDays:
 		c.refuse(".start_date", "must be within %d years", maxBudgetYears)

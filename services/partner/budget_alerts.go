@@ -40,7 +40,8 @@ type budgetMail struct {
 	Budget string `json:"budget"`
 	Period int64  `json:"period"`
 	Limit  int    `json:"limit"`
-	Spent  string `json:"spent"`
+	Spent  string `json:"spent"`        // of a budget of the balance: what is on the account
+	At     int64  `json:"at,omitempty"` // when a limit of the balance was reached, microseconds
 }
 
 // atOnce is when jobs are due that workers do, not the call that enqueues them.
@@ -82,6 +83,9 @@ func (s *Service) lookAt(ctx context.Context, tx *sql.Tx, budgetID string, since
 	if err != nil {
 		return err
 	}
+	if b.Spec.GetBalanceBudget() != nil {
+		return s.lookAtBalance(ctx, tx, b, a)
+	}
 	for _, period := range b.spans(since, dayOf(s.now())) {
 		sum, err := s.spent(ctx, tx, b, a, period)
 		if err != nil {
@@ -91,7 +95,7 @@ func (s *Service) lookAt(ctx context.Context, tx *sql.Tx, budgetID string, since
 			if sum.Cmp(l.amount) < 0 {
 				continue
 			}
-			if err := s.pass(ctx, tx, b, a, period, l, sum); err != nil {
+			if err := s.pass(ctx, tx, b, a, period.from, l, sum); err != nil {
 				return err
 			}
 		}
@@ -114,20 +118,22 @@ func (s *Service) spent(ctx context.Context, tx *sql.Tx, b Budget, a Account, pe
 }
 
 // pass records that a limit is spent, and has people told of it, the first time.
-func (s *Service) pass(ctx context.Context, tx *sql.Tx, b Budget, a Account, period span, l limit, sum decimal.Decimal) error {
-	first, err := s.store.InsertAlert(ctx, tx, b.ID, period.from, l.number, s.now())
+func (s *Service) pass(ctx context.Context, tx *sql.Tx, b Budget, a Account, period Day, l limit, sum decimal.Decimal) error {
+	at := s.now()
+	first, err := s.store.InsertAlert(ctx, tx, b.ID, period, l.number, at)
 	if err != nil || !first {
 		return err
 	}
-	if err := s.record(ctx, tx, a, event{
-		name: eventBudgetPassed, status: audit.Done,
-		details: map[string]any{"budget_id": b.ID, "period": period.from.String(), "limit": l.amount.String(), "spent": sum.String()},
-	}); err != nil {
+	mail := budgetMail{Budget: b.ID, Period: int64(period), Limit: l.number, Spent: sum.String()}
+	details := map[string]any{"budget_id": b.ID, "period": period.String(), "limit": l.amount.String(), "spent": sum.String()}
+	if b.Spec.GetBalanceBudget() != nil {
+		mail.At = sqldb.Micros(at)
+		details = map[string]any{"budget_id": b.ID, "limit": l.amount.String(), "balance": sum.String()}
+	}
+	if err := s.record(ctx, tx, a, event{name: eventBudgetPassed, status: audit.Done, details: details}); err != nil {
 		return err
 	}
-	_, err = s.jobs.Enqueue(ctx, tx, jobs.Job{
-		Kind: jobBudgetMail, Payload: budgetMail{b.ID, int64(period.from), l.number, sum.String()}, NotBefore: atOnce,
-	})
+	_, err = s.jobs.Enqueue(ctx, tx, jobs.Job{Kind: jobBudgetMail, Payload: mail, NotBefore: atOnce})
 	return err
 }
 
@@ -153,19 +159,26 @@ func (s *Service) sendBudgetMail(ctx context.Context, job budgetMail) error {
 	if err != nil || len(emails) == 0 {
 		return err
 	}
-	what := map[bool]string{true: "expenses", false: "costs"}[b.Spec.GetExpenseBudget() != nil]
-	return s.notify(ctx, &notificationv1.Notice{
+	n := &notificationv1.Notice{
 		Id: fmt.Sprintf("budget:%s:%d:%d", b.ID, job.Period, job.Limit), Event: "budget.passed",
-		Title: "Budget " + shown(b.Spec.GetName()) + " of " + shown(a.Name),
-		Text: fmt.Sprintf(`The %s of the billing account %s (%s) since %s are %s %s.
+		Title:      "Budget " + shown(b.Spec.GetName()) + " of " + shown(a.Name),
+		Recipients: &notificationv1.Notice_Addresses{Addresses: &notificationv1.Addresses{Emails: emails}},
+	}
+	if b.Spec.GetBalanceBudget() != nil {
+		n.Id = fmt.Sprintf("budget:%s:balance:%d:%d", b.ID, job.At, job.Limit)
+		n.Text = b.balanceNotice(a, l, job)
+		n.Details = map[string]string{"billing_account_id": a.ID, "budget_id": b.ID, "limit": l.amount.String(), "balance": job.Spent}
+		return s.notify(ctx, n)
+	}
+	what := map[bool]string{true: "expenses", false: "costs"}[b.Spec.GetExpenseBudget() != nil]
+	n.Text = fmt.Sprintf(`The %s of the billing account %s (%s) since %s are %s %s.
 
 That is more than %s of the budget %s, which is %s %s.
-`, what, shown(a.Name), a.ID, Day(job.Period), job.Spent, a.Currency, l.text, shown(b.Spec.GetName()), b.terms().GetAmount(), a.Currency),
-		Details: map[string]string{
-			"billing_account_id": a.ID, "budget_id": b.ID, "period": Day(job.Period).String(), "limit": l.amount.String(), "spent": job.Spent,
-		},
-		Recipients: &notificationv1.Notice_Addresses{Addresses: &notificationv1.Addresses{Emails: emails}},
-	})
+`, what, shown(a.Name), a.ID, Day(job.Period), job.Spent, a.Currency, l.text, shown(b.Spec.GetName()), b.terms().GetAmount(), a.Currency)
+	n.Details = map[string]string{
+		"billing_account_id": a.ID, "budget_id": b.ID, "period": Day(job.Period).String(), "limit": l.amount.String(), "spent": job.Spent,
+	}
+	return s.notify(ctx, n)
 }
 
 // whoMaySee are the addresses of those users who may see the budgets of an account now.

@@ -24,8 +24,8 @@ func (s *Store) InsertBudget(ctx context.Context, tx *sql.Tx, b Budget) error {
 	if err != nil {
 		return fmt.Errorf("encode budget: %w", err)
 	}
-	_, err = tx.ExecContext(ctx, `INSERT INTO partner_budgets (id, account_id, created_at, spec) VALUES ($1, $2, $3, $4)`,
-		b.ID, b.AccountID, sqldb.Micros(b.CreatedAt), string(spec))
+	_, err = tx.ExecContext(ctx, `INSERT INTO partner_budgets (id, account_id, created_at, spec, begins) VALUES ($1, $2, $3, $4, $5)`,
+		b.ID, b.AccountID, sqldb.Micros(b.CreatedAt), string(spec), int64(b.begins()))
 	if err != nil {
 		return fmt.Errorf("insert budget: %w", err)
 	}

@@ -67,8 +67,9 @@ func (s *budgets) List(ctx context.Context, req *billingv1.ListBudgetsRequest) (
 	return resp, nil
 }
 
-// Create makes a budget (US-3), which is looked at when usage comes in, and once now.
-// Fails: BILLING_ACCOUNT_NOT_FOUND, BILLING_ACCOUNT_BUSY, BUDGETS_TOO_MANY.
+// Create makes a budget (US-3, US-8), which is looked at when usage comes in, or payments
+// tell the balance, and once when it begins. Fails: BILLING_ACCOUNT_NOT_FOUND,
+// BILLING_ACCOUNT_BUSY, BILLING_ACCOUNT_IS_SUBACCOUNT, BUDGETS_TOO_MANY.
 func (s *budgets) Create(ctx context.Context, req *billingv1.CreateBudgetRequest) (*operationpb.Operation, error) {
 	b, err := s.newBudget(ctx, req)
 	if err != nil {
@@ -78,6 +79,9 @@ func (s *budgets) Create(ctx context.Context, req *billingv1.CreateBudgetRequest
 		a, err := s.lockLiving(ctx, tx, b.AccountID)
 		if err != nil {
 			return op, err
+		}
+		if a.PartnerID != "" && b.Spec.GetBalanceBudget() != nil {
+			return op, errIsSubaccount // its balance is always zero (PT-4)
 		}
 		n, err := s.store.count(ctx, tx, `SELECT COUNT(*) FROM partner_budgets WHERE account_id = $1`, a.ID)
 		if err != nil {
@@ -101,6 +105,9 @@ func (s *budgets) Create(ctx context.Context, req *billingv1.CreateBudgetRequest
 		}); err != nil {
 			return op, err
 		}
+		if b.begins() > 0 {
+			return op, nil // the sweep looks at it then
+		}
 		_, err = s.jobs.Enqueue(ctx, tx, jobs.Job{Kind: jobBudgets, Payload: budgetLook{[]string{b.ID}, int64(dayOf(b.CreatedAt))}, NotBefore: atOnce})
 		return op, err
 	})
@@ -119,8 +126,8 @@ func (s *Service) newBudget(ctx context.Context, req *billingv1.CreateBudgetRequ
 		spec.BudgetSpec = &billingv1.Budget_CostBudget{CostBudget: x.CostBudgetSpec}
 	case *billingv1.CreateBudgetRequest_ExpenseBudgetSpec:
 		spec.BudgetSpec, field = &billingv1.Budget_ExpenseBudget{ExpenseBudget: x.ExpenseBudgetSpec}, "expense_budget_spec"
-	default:
-		return Budget{}, apierr.InvalidField("balance_budget_spec", "balances are kept by payments, not here: make a budget of costs or of expenses")
+	case *billingv1.CreateBudgetRequest_BalanceBudgetSpec:
+		spec.BudgetSpec, field = &billingv1.Budget_BalanceBudget{BalanceBudget: x.BalanceBudgetSpec}, "balance_budget_spec"
 	}
 	b := Budget{ID: id.New(id.Budget), AccountID: req.GetBillingAccountId(), CreatedAt: s.now(), Spec: spec}
 	if err := checkBudget(b, field, dayOf(b.CreatedAt)); err != nil {

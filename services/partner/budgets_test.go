@@ -323,11 +323,7 @@ func TestUS3_RefusedBudgets(t *testing.T) {
 			_, err := w.budgets().Create(w.as(ann), req)
 			wantRefusal(t, fmt.Sprint(req), err, codes.InvalidArgument, tt.field)
 		}
-		_, err := w.budgets().Create(w.as(ann), &billingv1.CreateBudgetRequest{BillingAccountId: account, Name: "x", BudgetSpec: &billingv1.CreateBudgetRequest_BalanceBudgetSpec{
-			BalanceBudgetSpec: &billingv1.BalanceBudgetSpec{Amount: "1", NotificationUserAccountIds: []string{ann.id}, EndDate: "2030-12-31"},
-		}})
-		wantRefusal(t, "of the balance", err, codes.InvalidArgument, "balance_budget_spec")
-		_, err = w.budgets().Get(w.as(ann), &billingv1.GetBudgetRequest{Id: "bdgx"})
+		_, err := w.budgets().Get(w.as(ann), &billingv1.GetBudgetRequest{Id: "bdgx"})
 		wantRefusal(t, "no budget", err, codes.NotFound, ReasonBudgetNotFound)
 		for range maxBudgets {
 			w.budget(ann, w.monthly(account, "10", ann))

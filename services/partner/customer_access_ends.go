@@ -27,12 +27,12 @@ import (
 // hand, are noted as such. Nobody is let in from their end on, noted or not.
 const sweepEvery = time.Minute
 
-// sweep notes which accesses are over.
+// sweep notes what the time brings: which accesses are over, and which budgets begin.
 func (s *Service) sweep(ctx context.Context) error {
 	expired := func(ctx context.Context, tx *sql.Tx, r request.Request) error {
 		return s.recordAccess(ctx, tx, r, accessEvents[request.Expire], "", "")
 	}
-	return errors.Join(s.requests.Sweep(ctx, expired), s.endTaken(ctx))
+	return errors.Join(s.requests.Sweep(ctx, expired), s.endTaken(ctx), s.beginBudgets(ctx))
 }
 
 // sweepBatch is how many accesses are looked at at once.

@@ -59,7 +59,7 @@ func (s *Store) UpdateCustomer(ctx context.Context, tx *sql.Tx, c Customer) erro
 
 const selectCustomers = `
 	SELECT a.id, a.partner_id, a.organization_id, a.name, a.country_code, a.currency, a.state, a.phase, a.suspended_at, a.created_by,
-		a.created_at, a.operation, a.version, c.email, c.person, c.external_id, c.comment, c.organization_id, c.creator_type, c.creator_id,
+		a.created_at, a.operation, a.version, a.balance, c.email, c.person, c.external_id, c.comment, c.organization_id, c.creator_type, c.creator_id,
 		c.sends, c.suspended_by, c.reason
 	FROM partner_accounts a JOIN partner_customers c ON c.account_id = a.id`
 

@@ -28,12 +28,13 @@ import (
 	rmv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/resourcemanager/v1"
 	"github.com/bindery-iam/bindery/services/accessbindings"
 	"github.com/bindery-iam/bindery/services/identity"
+	"github.com/bindery-iam/bindery/services/marketplacerequests"
 	"github.com/bindery-iam/bindery/services/notifications"
 	"github.com/bindery-iam/bindery/services/resourcemanager"
 )
 
-// world is the unit beside the real accessbindings, identity, resourcemanager and
-// notifications.
+// world is the unit beside the real accessbindings, identity, resourcemanager,
+// marketplacerequests and notifications.
 type world struct {
 	*servertest.World
 	t     testing.TB
@@ -72,7 +73,7 @@ func (w *world) start() {
 		w.t.Fatal(err)
 	}
 	w.World = servertest.Start(w.t, servertest.Options{
-		Units: []server.Unit{accessbindings.Unit(), identity.Unit(), resourcemanager.Unit(), notifications.Unit(), Unit()},
+		Units: []server.Unit{accessbindings.Unit(), identity.Unit(), resourcemanager.Unit(), notifications.Unit(), marketplacerequests.Unit(), Unit()},
 		DB:    w.db, Catalog: cat, DataDir: w.dir,
 		Now: func() time.Time { return time.Now().Add(time.Duration(w.ahead.Load())) },
 	})

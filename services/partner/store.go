@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/bindery-iam/bindery/pkg/decimal"
 	"github.com/bindery-iam/bindery/pkg/page"
 	"github.com/bindery-iam/bindery/pkg/sqldb"
 )
@@ -23,14 +24,14 @@ func Migrations() sqldb.Migrations {
 // transaction or, outside of one, what is committed.
 type Store struct{ db *sqldb.DB }
 
-const accountColumns = `id, partner_id, organization_id, name, country_code, currency, state, phase, suspended_at, created_by, created_at, operation, version`
+const accountColumns = `id, partner_id, organization_id, name, country_code, currency, state, phase, suspended_at, created_by, created_at, operation, version, balance`
 
 // InsertAccount adds an account.
 func (s *Store) InsertAccount(ctx context.Context, tx *sql.Tx, a Account) error {
 	_, err := tx.ExecContext(ctx, `
-		INSERT INTO partner_accounts (`+accountColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
+		INSERT INTO partner_accounts (`+accountColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`,
 		a.ID, sql.NullString{String: a.PartnerID, Valid: a.PartnerID != ""}, a.OrganizationID, a.Name, a.CountryCode, a.Currency,
-		string(a.State), string(a.Phase), sqldb.Micros(a.SuspendedAt), a.CreatedBy, sqldb.Micros(a.CreatedAt), a.Operation, max(a.Version, 1))
+		string(a.State), string(a.Phase), sqldb.Micros(a.SuspendedAt), a.CreatedBy, sqldb.Micros(a.CreatedAt), a.Operation, max(a.Version, 1), a.Balance.String())
 	if err != nil {
 		return fmt.Errorf("insert billing account: %w", err)
 	}
@@ -135,9 +136,13 @@ func scanAccount(scan func(...any) error) (Account, error) {
 		a                  Account
 		partner            sql.NullString
 		suspended, created int64
+		balance            string
 	)
 	err := scan(&a.ID, &partner, &a.OrganizationID, &a.Name, &a.CountryCode, &a.Currency, &a.State, &a.Phase, &suspended,
-		&a.CreatedBy, &created, &a.Operation, &a.Version)
+		&a.CreatedBy, &created, &a.Operation, &a.Version, &balance)
+	if err == nil {
+		a.Balance, err = decimal.Parse(balance)
+	}
 	if err != nil {
 		return Account{}, err
 	}

@@ -26,6 +26,7 @@ import (
 	"github.com/bindery-iam/bindery/pkg/thread"
 	accessv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/access/v1"
 	identityv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/identity/v1"
+	marketplacev1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/marketplace/v1"
 	notificationv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/notification/v1"
 	partnerv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/partner/v1"
 	quotav1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/quota/v1"
@@ -45,7 +46,7 @@ func Unit() server.Unit { return Config{}.Unit() }
 func (c Config) Unit() server.Unit {
 	return server.Unit{
 		Name:  Name,
-		Needs: []string{"accessbindings", "identity", "notifications", "resourcemanager"},
+		Needs: []string{"accessbindings", "identity", "marketplacerequests", "notifications", "resourcemanager"},
 		Migrations: []sqldb.Migrations{
 			Migrations(), operation.Migrations(Name), idempotency.Migrations(Name), jobs.Migrations(Name), audit.Migrations(Name),
 			secret.Migrations(Name), request.Migrations(Name), thread.Migrations(Name),
@@ -75,6 +76,7 @@ type Service struct {
 	directory     identityv1.DirectoryServiceClient
 	organizations brmv1.CustomerOrganizationServiceClient
 	notices       notificationv1.NotificationServiceClient
+	offers        marketplacev1.CatalogServiceClient
 
 	checks         accessservicev2.AccessServiceClient
 	usageKeys      knownKeys
@@ -119,6 +121,7 @@ func (c Config) build(ctx context.Context, base server.Base) (*server.Parts, err
 		organizations: brmv1.NewCustomerOrganizationServiceClient(base.Peer("resourcemanager")),
 		checks:        accessservicev2.NewAccessServiceClient(peer),
 		notices:       notificationv1.NewNotificationServiceClient(base.Peer("notifications")),
+		offers:        marketplacev1.NewCatalogServiceClient(base.Peer("marketplacerequests")),
 
 		quotas:         quotav1.NewLimitServiceClient(base.Peer("resourcemanager")),
 		customerLimits: quotav1.NewCustomerQuotaServiceClient(base.Peer("resourcemanager")),
@@ -165,11 +168,13 @@ func (s *Service) registerServices(r grpc.ServiceRegistrar) {
 	})
 	partnerv1.RegisterBillingAccountServiceServer(r, &accounts{Service: s})
 	partnerv1.RegisterPartnerServiceServer(r, &partners{Service: s})
+	partnerv1.RegisterPartnerCardServiceServer(r, &cards{Service: s})
 	partnerv1.RegisterSubaccountServiceServer(r, &subaccounts{Service: s})
 	partnerv1.RegisterSubaccountAccessServiceServer(r, &subaccountAccess{Service: s})
 	billingv1.RegisterCustomerServiceServer(r, &publicCustomers{Service: s})
 	partnerv1.RegisterUsageServiceServer(r, &usage{Service: s})
 	recordsv1.RegisterConsumptionCoreServiceServer(r, &consumption{Service: s})
+	recordsv1.RegisterMetadataServiceServer(r, &usageMetadata{Service: s})
 	partnerv1.RegisterUsageIngestServiceServer(r, &ingest{Service: s})
 	partnerv1.RegisterRewardServiceServer(r, &rewards{Service: s})
 	partnerv1.RegisterReferralServiceServer(r, &referralService{Service: s})
@@ -180,7 +185,7 @@ func (s *Service) registerServices(r grpc.ServiceRegistrar) {
 	partnerv1.RegisterCustomerAccessServiceServer(r, &customerAccesses{Service: s})
 }
 
-// run executes jobs, and notes what is over, until ctx ends.
+// run executes jobs, and notes what is over or begins, until ctx ends.
 func (s *Service) run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.jobs.Run(ctx) })
@@ -193,7 +198,7 @@ func (s *Service) run(ctx context.Context) error {
 				return nil
 			case <-tick.C:
 				if err := s.sweep(ctx); err != nil && ctx.Err() == nil {
-					s.logger.Warn("accesses that are over were not noted", zap.Error(err))
+					s.logger.Warn("accesses that are over, or budgets that begin, were not noted", zap.Error(err))
 				}
 			}
 		}

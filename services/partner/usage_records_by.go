@@ -28,7 +28,7 @@ func (s *consumption) GetBillingAccountUsageReport(ctx context.Context, req *rec
 
 // GetCloudUsageReport sums up by clouds. Fails: BILLING_ACCOUNT_NOT_FOUND.
 func (s *consumption) GetCloudUsageReport(ctx context.Context, req *recordsv1.UsageReportRequest) (*recordsv1.CloudUsageReportResponse, error) {
-	c, err := s.report(ctx, partnerv1.UsageReport_CLOUD, req)
+	c, err := s.reportOfPlaces(ctx, partnerv1.UsageReport_CLOUD, req)
 	if err != nil {
 		return nil, err
 	}
@@ -47,7 +47,7 @@ func (s *consumption) GetCloudUsageReport(ctx context.Context, req *recordsv1.Us
 
 // GetFolderUsageReport sums up by folders. Fails: BILLING_ACCOUNT_NOT_FOUND.
 func (s *consumption) GetFolderUsageReport(ctx context.Context, req *recordsv1.UsageReportRequest) (*recordsv1.FolderUsageReportResponse, error) {
-	c, err := s.report(ctx, partnerv1.UsageReport_FOLDER, req)
+	c, err := s.reportOfPlaces(ctx, partnerv1.UsageReport_FOLDER, req)
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +105,7 @@ func (s *consumption) GetSKUUsageReport(ctx context.Context, req *recordsv1.Usag
 
 // GetResourceUsageReport sums up by resources, which no record names. Fails: BILLING_ACCOUNT_NOT_FOUND.
 func (s *consumption) GetResourceUsageReport(ctx context.Context, req *recordsv1.UsageReportRequest) (*recordsv1.ResourceUsageReportResponse, error) {
-	c, err := s.report(ctx, partnerv1.UsageReport_AXIS_UNSPECIFIED, req)
+	c, err := s.reportOfPlaces(ctx, partnerv1.UsageReport_AXIS_UNSPECIFIED, req)
 	if err != nil {
 		return nil, err
 	}

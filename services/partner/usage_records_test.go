@@ -188,30 +188,38 @@ func beginOf(day time.Time, grouping recordsv1.TimeGrouping) time.Time {
 	return day
 }
 
+// randomUsage ingests random records of two clouds that move between a partner's account, one
+// of a customer of it and another account, all of ann's; the tally knows all of it.
+func (w *world) randomUsage() (ann person, y *tally, payers, clouds []string, begin time.Time) {
+	t := w.t
+	ann = w.person("ann")
+	partner, plain := w.partner(ann), w.account(ann, partnerv1.BillingAccount_ACTIVE)
+	y = &tally{t: t, partners: make(map[string]string), links: make(map[string][]link)}
+	payers = []string{partner, plain, w.served(ann, partner)}
+	y.partners[payers[2]] = partner
+	clouds = []string{w.cloud(ann, "").GetId()}
+	organization := must(w.clouds.Get(w.as(ann), &rmv1.GetCloudRequest{CloudId: clouds[0]}))(t).GetOrganizationId()
+	clouds = append(clouds, w.cloud(ann, organization).GetId())
+	begin = w.now()
+	for range 12 {
+		w.ahead.Add(int64(24*time.Hour) + rand.Int64N(int64(200*time.Hour)))
+		ann = w.again(ann)
+		cloud, account := clouds[rand.IntN(2)], payers[rand.IntN(3)]
+		from := w.link(ann, account, cloud)
+		if at := y.links[cloud]; len(at) == 0 || at[len(at)-1].account != account {
+			y.links[cloud] = append(at, link{account, from})
+		}
+	}
+	y.records = randomRecords(y, clouds, begin.Add(-48*time.Hour), w.now())
+	w.ingestTwice(y.records)
+	return ann, y, payers, clouds, begin
+}
+
 // TestPT44_ConsumptionEqualsTheSumOfRecords compares the platform's report of random records,
 // in clouds that move between accounts, with what the records add up to by days of UTC.
 func TestPT44_ConsumptionEqualsTheSumOfRecords(t *testing.T) {
 	forEach(t, func(t *testing.T, w *world) {
-		ann := w.person("ann")
-		partner, plain := w.partner(ann), w.account(ann, partnerv1.BillingAccount_ACTIVE)
-		y := &tally{t: t, partners: make(map[string]string), links: make(map[string][]link)}
-		payers := []string{partner, plain, w.served(ann, partner)}
-		y.partners[payers[2]] = partner
-		clouds := []string{w.cloud(ann, "").GetId()}
-		organization := must(w.clouds.Get(w.as(ann), &rmv1.GetCloudRequest{CloudId: clouds[0]}))(t).GetOrganizationId()
-		clouds = append(clouds, w.cloud(ann, organization).GetId())
-		begin := w.now()
-		for range 12 {
-			w.ahead.Add(int64(24*time.Hour) + rand.Int64N(int64(200*time.Hour)))
-			ann = w.again(ann)
-			cloud, account := clouds[rand.IntN(2)], payers[rand.IntN(3)]
-			from := w.link(ann, account, cloud)
-			if at := y.links[cloud]; len(at) == 0 || at[len(at)-1].account != account {
-				y.links[cloud] = append(at, link{account, from})
-			}
-		}
-		y.records = randomRecords(y, clouds, begin.Add(-48*time.Hour), w.now())
-		w.ingestTwice(y.records)
+		ann, y, payers, clouds, begin := w.randomUsage()
 		reports := w.consumptionReports(ann)
 		for range 60 {
 			first := begin.Add(time.Duration(rand.Int64N(int64(w.now().Sub(begin)))))

@@ -18,7 +18,7 @@ import (
 
 // tally is a second reading of PT-42 and PT-43: exact fractions of single records.
 type tally struct {
-	t        *testing.T
+	t        testing.TB
 	partners map[string]string        // of each subaccount
 	links    map[string][]link        // of each cloud, in order
 	records  []*partnerv1.UsageRecord // each once

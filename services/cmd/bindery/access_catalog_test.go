@@ -36,6 +36,8 @@ var designed = map[string]string{
 	"bindery.partner.v1.SubaccountService/ResendInvitation":                                "partner.v1.SubaccountService/ResendInvitation",
 	"bindery.partner.v1.SubaccountService/AcceptInvitation":                                "partner.v1.SubaccountService/AcceptInvitation",
 	"bindery.partner.v1.SubaccountService/DeclineInvitation":                               "partner.v1.SubaccountService/DeclineInvitation",
+	"bindery.partner.v1.PartnerCardService/GetPartnerCard":                                 "partner.v1.PartnerService/Get",
+	"bindery.partner.v1.PartnerCardService/UpdatePartnerCard":                              "partner.v1.PartnerService/Update",
 	"bindery.partner.v1.PartnerService/GetSelf":                                            "partner.v1.PartnerService/GetSelf",
 	"bindery.resourcemanager.v1.DeletionService/CancelCloudDeletion":                       "resourcemanager.v1.CloudService/CancelDelete",
 	"bindery.resourcemanager.v1.DeletionService/CancelFolderDeletion":                      "resourcemanager.v1.FolderService/CancelDelete",
@@ -126,7 +128,6 @@ var unbuilt = map[string]string{
 	"marketplace.publishers.get":                          "its list shows items, one by one",
 	"billing.accounts.list":                               "it shows items, one by one: TestBillingAccountsListed",
 	"audit-trails.quotas.get":                             "there are no quotas of audit trails",
-	"billing.usageRecords.get":                            "reports of usage are seen by the rights on the account: PT-44",
 	"kms.quotas.get":                                      "there are no keys here",
 }
 

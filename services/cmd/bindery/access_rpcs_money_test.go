@@ -1,9 +1,12 @@
 package main
 
 import (
+	"slices"
+
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	marketplacev1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/marketplace/v1"
 	partnerv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/partner/v1"
 	recordsv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/billing/usage_records/v1"
 	billingv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/billing/v1"
@@ -77,21 +80,64 @@ func ingestUsage(n *node) proto.Message {
 const (
 	rewardService   = "bindery.partner.v1.RewardService/"
 	referralService = "bindery.partner.v1.ReferralService/"
+	cardService     = "bindery.partner.v1.PartnerCardService/"
 	moneyOperator   = "bindery.partner.v1.MoneyOperatorService/"
 	budgetService   = "yandex.cloud.billing.v1.BudgetService/"
 )
 
-// consumptionRPCs are the platform's reports of usage, which have one request and one guard.
+// consumptionRPCs are the platform's reports of usage, which have one request, and one guard;
+// those that name places are open to who may see the usage of those, too (US-7).
 func consumptionRPCs() (all []rpc) {
+	const core = "yandex.cloud.billing.usage_records.v1.ConsumptionCoreService/Get"
 	for _, by := range []string{"BillingAccount", "Cloud", "Folder", "Service", "SKU", "Resource", "LabelKey", "ServiceInstance"} {
 		all = append(all, rpc{
-			method: "yandex.cloud.billing.usage_records.v1.ConsumptionCoreService/Get" + by + "UsageReport", on: billing, guard: needs("billing.usage.get"),
+			method: core + by + "UsageReport", variant: map[bool]string{true: "of an account"}[slices.Contains(usageOfPlaces, by)],
+			on: billing, guard: needs("billing.usage.get"),
 			request: func(n *node) proto.Message {
 				return &recordsv1.UsageReportRequest{BillingAccountId: n.id, StartDate: timestamppb.Now(), EndDate: timestamppb.Now()}
 			},
 		})
 	}
+	for _, by := range usageOfPlaces {
+		all = append(all, rpc{
+			method: core + by + "UsageReport", variant: "of a cloud", on: cloud, guard: needs("billing.usageRecords.get"), prepare: paid,
+			request: func(n *node) proto.Message {
+				return &recordsv1.UsageReportRequest{BillingAccountId: n.other.id, StartDate: timestamppb.Now(), EndDate: timestamppb.Now(), CloudIds: []string{n.id}}
+			},
+		})
+	}
+	for what, request := range map[string]func(id string, day *timestamppb.Timestamp) proto.Message{
+		"Usage": func(id string, day *timestamppb.Timestamp) proto.Message {
+			return &recordsv1.GetUsageRequest{BillingAccountId: id, StartDate: day, EndDate: day}
+		},
+		"ServiceInstance": func(id string, day *timestamppb.Timestamp) proto.Message {
+			return &recordsv1.GetServiceInstanceRequest{BillingAccountId: id, StartDate: day, EndDate: day}
+		},
+		"Label": func(id string, day *timestamppb.Timestamp) proto.Message {
+			return &recordsv1.GetLabelRequest{BillingAccountId: id, StartDate: day, EndDate: day, LabelKey: "a"}
+		},
+		"Cloud": func(id string, day *timestamppb.Timestamp) proto.Message {
+			return &recordsv1.GetCloudRequest{BillingAccountId: id, StartDate: day, EndDate: day}
+		},
+		"Resources": func(id string, day *timestamppb.Timestamp) proto.Message {
+			return &recordsv1.GetResourcesRequest{BillingAccountId: id, StartDate: day, EndDate: day}
+		},
+	} {
+		all = append(all, rpc{
+			method: "yandex.cloud.billing.usage_records.v1.MetadataService/Get" + what, on: billing, guard: needs("billing.usage.get"),
+			request: func(n *node) proto.Message { return request(n.id, timestamppb.Now()) },
+		})
+	}
 	return all
+}
+
+// usageOfPlaces are the reports that name clouds, folders or what is in them.
+var usageOfPlaces = []string{"Cloud", "Folder", "Resource"}
+
+// paid makes a billing account that everybody may know of, which becomes the other node.
+func paid(n *node) {
+	id, _ := n.w.billingAccount(n.w.founder, "")
+	n.other = &node{w: n.w, id: id}
 }
 
 var moneyRPCs = []rpc{
@@ -117,6 +163,35 @@ var moneyRPCs = []rpc{
 		method: moneyOperator + "PostAccrual", on: billing, guard: guard{operator: true}, prepare: refers,
 		request: func(n *node) proto.Message {
 			return &partnerv1.PostAccrualRequest{Id: n.w.unique(), BillingAccountId: n.id, Amount: "10", Comment: "June"}
+		},
+	},
+	{
+		method: moneyOperator + "SetBalance", on: billing, guard: guard{operator: true},
+		request: func(n *node) proto.Message {
+			return &partnerv1.SetBalanceRequest{BillingAccountId: n.id, Balance: "10.5"}
+		},
+	},
+	{
+		method: cardService + "GetPartnerCard", on: billing, guard: needs("billing.partners.get"), prepare: refers,
+		request: func(n *node) proto.Message { return &partnerv1.GetPartnerCardRequest{BillingAccountId: n.id} },
+	},
+	{
+		method: cardService + "UpdatePartnerCard", on: billing, guard: needs("billing.partners.update"), prepare: refers,
+		request: func(n *node) proto.Message {
+			return &partnerv1.UpdatePartnerCardRequest{
+				BillingAccountId: n.id, UpdateMask: mask("name", "description", "site_url", "email", "phone"), Name: "Reseller", Description: "sells",
+				SiteUrl: "https://reseller.example", Email: "sales@reseller.example", Phone: "+7 495 000-00-00",
+			}
+		},
+	},
+	{
+		method: cardService + "ListPartnerCards", guard: anySubject,
+		request: fixed(&partnerv1.ListPartnerCardsRequest{}),
+	},
+	{
+		method: "bindery.marketplace.v1.CatalogService/BatchGetListings", guard: guard{units: []string{"partner"}},
+		request: func(n *node) proto.Message {
+			return &marketplacev1.BatchGetListingsRequest{ProductIds: []string{n.w.offered().id}}
 		},
 	},
 	{

@@ -79,6 +79,8 @@ var eventsOfOurs = map[string]string{
 	"billing.ReferralLinkCreate":                    "the platform publishes two events of billing alone",
 	"billing.ReferralLinkUpdate":                    "the platform publishes two events of billing alone",
 	"billing.RewardAccrue":                          "the platform publishes two events of billing alone",
+	"billing.BalanceUpdate":                         "the platform publishes two events of billing alone",
+	"billing.PartnerCardUpdate":                     "the platform publishes two events of billing alone",
 	"billing.SpecializationUpdate":                  "the platform publishes two events of billing alone",
 	"access.UpdateAutomaticBindings":                "a fact of the tree, by a unit",
 	"iam.CreateUser":                                "the operator makes users",

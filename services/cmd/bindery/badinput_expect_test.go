@@ -137,7 +137,9 @@ func meaning(r rpc, m mutation) expectation {
 		{`BudgetService/Create (name|cost_budget_spec)`, append(refused, codes.OK)},
 		{`IngestUsage records`, append(refused, codes.OK, codes.AlreadyExists)},
 		{`(LoadCatalog|PostAccrual|SetSpecialization) (services|skus|id|name|comment|referral)`, append(unknown, codes.OK, codes.AlreadyExists)},
-		{`ConsumptionCoreService/\w+ \w+(_ids|_period|labels|_logic)`, append(refused, codes.OK)},  // what is not there was not used
+		{`ConsumptionCoreService/\w+ \w+(_ids|_period|labels|_logic)`, append(refused, codes.OK)}, // what is not there was not used
+		{`(usage_records\.v1\.MetadataService|CatalogService)/`, append(unknown, codes.OK)},       // the same
+		{`UpdatePartnerCard (name|description|site_url|email|phone|published|product)`, append(refused, codes.OK)},
 		{`OperatorService/UnlinkUser issuer`, append(unknown, codes.OK)},                           // whom nobody is linked to
 		{`UsageReport filter`, append(refused, codes.OK)},                                          // what is not there was not used
 		{`CreateBillingAccount organization_id empty$`, append(refused, r.inside)},                 // one that stands below nothing

@@ -21,6 +21,7 @@ type billingCommands struct {
 	Catalog        billingCatalogCommand        `cmd:"" help:"Add services, products and prices to what is sold, or change them."`
 	Ingest         billingIngestCommand         `cmd:"" help:"Take records of usage from a file of JSON lines, each once."`
 	Accrue         billingAccrueCommand         `cmd:"" help:"Book a rebate, or commission for a referral link, and print the entry as JSON."`
+	Balance        billingBalanceCommand        `cmd:"" help:"Say what is on an account, as payments have it, and print it as JSON."`
 	Specialization billingSpecializationCommand `cmd:"" help:"Grant a partner a specialization, or take it away."`
 }
 

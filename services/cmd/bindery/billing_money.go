@@ -168,6 +168,23 @@ func (c billingAccrueCommand) Run(ctx context.Context, out io.Writer) error {
 	})
 }
 
+type billingBalanceCommand struct {
+	ID      string `required:"" name:"id" placeholder:"ID" help:"The billing account."`
+	Balance string `required:"" placeholder:"DECIMAL" help:"What is on it in its currency; below zero for what is owed."`
+	operatorFlags
+}
+
+// Run sets the balance (US-8).
+func (c billingBalanceCommand) Run(ctx context.Context, out io.Writer) error {
+	return c.money(ctx, func(ctx context.Context, client partnerv1.MoneyOperatorServiceClient) error {
+		b, err := once(ctx, client.SetBalance, &partnerv1.SetBalanceRequest{BillingAccountId: c.ID, Balance: c.Balance})
+		if err != nil {
+			return err
+		}
+		return printMessage(out, b)
+	})
+}
+
 type billingSpecializationCommand struct {
 	ID     string `required:"" name:"id" placeholder:"ID" help:"The partner's billing account."`
 	Name   string `required:"" placeholder:"NAME" help:"The specialization."`

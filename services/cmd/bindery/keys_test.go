@@ -38,6 +38,7 @@ var repeatable = map[string]string{
 	"/bindery.partner.v1.MoneyOperatorService/IngestUsage":                                     "finds the records taken, by their ids (US-1)",
 	"/bindery.partner.v1.MoneyOperatorService/LoadCatalog":                                     "finds everything as it is to be",
 	"/bindery.partner.v1.MoneyOperatorService/PostAccrual":                                     "finds the accrual booked, by its id (US-6)",
+	"/bindery.partner.v1.MoneyOperatorService/SetBalance":                                      "finds the balance as it is to be",
 	"/bindery.partner.v1.MoneyOperatorService/SetSpecialization":                               "finds the specialization as it is to be",
 	"/bindery.access.v1.ResourceService/CheckGiver":                                            "writes nothing",
 	"/bindery.access.v1.ResourceService/UpdateAutomaticBindings":                               "finds the bindings as they are to be",

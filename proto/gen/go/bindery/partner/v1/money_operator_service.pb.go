@@ -216,6 +216,125 @@ func (x *PostAccrualRequest) GetComment() string {
 	return ""
 }
 
+// Request of SetBalance.
+type SetBalanceRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The account.
+	BillingAccountId string `protobuf:"bytes,1,opt,name=billing_account_id,json=billingAccountId,proto3" json:"billing_account_id,omitempty"`
+	// The balance in the currency of the account, in decimal; below zero for what is owed.
+	Balance       string `protobuf:"bytes,2,opt,name=balance,proto3" json:"balance,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetBalanceRequest) Reset() {
+	*x = SetBalanceRequest{}
+	mi := &file_bindery_partner_v1_money_operator_service_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetBalanceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetBalanceRequest) ProtoMessage() {}
+
+func (x *SetBalanceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_bindery_partner_v1_money_operator_service_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetBalanceRequest.ProtoReflect.Descriptor instead.
+func (*SetBalanceRequest) Descriptor() ([]byte, []int) {
+	return file_bindery_partner_v1_money_operator_service_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *SetBalanceRequest) GetBillingAccountId() string {
+	if x != nil {
+		return x.BillingAccountId
+	}
+	return ""
+}
+
+func (x *SetBalanceRequest) GetBalance() string {
+	if x != nil {
+		return x.Balance
+	}
+	return ""
+}
+
+// Answer of SetBalance.
+type SetBalanceResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The account.
+	BillingAccountId string `protobuf:"bytes,1,opt,name=billing_account_id,json=billingAccountId,proto3" json:"billing_account_id,omitempty"`
+	// The balance before.
+	Before string `protobuf:"bytes,2,opt,name=before,proto3" json:"before,omitempty"`
+	// The balance now.
+	Balance       string `protobuf:"bytes,3,opt,name=balance,proto3" json:"balance,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetBalanceResponse) Reset() {
+	*x = SetBalanceResponse{}
+	mi := &file_bindery_partner_v1_money_operator_service_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetBalanceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetBalanceResponse) ProtoMessage() {}
+
+func (x *SetBalanceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_bindery_partner_v1_money_operator_service_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetBalanceResponse.ProtoReflect.Descriptor instead.
+func (*SetBalanceResponse) Descriptor() ([]byte, []int) {
+	return file_bindery_partner_v1_money_operator_service_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *SetBalanceResponse) GetBillingAccountId() string {
+	if x != nil {
+		return x.BillingAccountId
+	}
+	return ""
+}
+
+func (x *SetBalanceResponse) GetBefore() string {
+	if x != nil {
+		return x.Before
+	}
+	return ""
+}
+
+func (x *SetBalanceResponse) GetBalance() string {
+	if x != nil {
+		return x.Balance
+	}
+	return ""
+}
+
 // Request of SetSpecialization.
 type SetSpecializationRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -231,7 +350,7 @@ type SetSpecializationRequest struct {
 
 func (x *SetSpecializationRequest) Reset() {
 	*x = SetSpecializationRequest{}
-	mi := &file_bindery_partner_v1_money_operator_service_proto_msgTypes[3]
+	mi := &file_bindery_partner_v1_money_operator_service_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -243,7 +362,7 @@ func (x *SetSpecializationRequest) String() string {
 func (*SetSpecializationRequest) ProtoMessage() {}
 
 func (x *SetSpecializationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_bindery_partner_v1_money_operator_service_proto_msgTypes[3]
+	mi := &file_bindery_partner_v1_money_operator_service_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -256,7 +375,7 @@ func (x *SetSpecializationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSpecializationRequest.ProtoReflect.Descriptor instead.
 func (*SetSpecializationRequest) Descriptor() ([]byte, []int) {
-	return file_bindery_partner_v1_money_operator_service_proto_rawDescGZIP(), []int{3}
+	return file_bindery_partner_v1_money_operator_service_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *SetSpecializationRequest) GetBillingAccountId() string {
@@ -298,12 +417,21 @@ const file_bindery_partner_v1_money_operator_service_proto_rawDesc = "" +
 	"\x06amount\x18\x03 \x01(\tB\n" +
 	"\xbaH\a\xc8\x01\x01r\x02\x18\x15R\x06amount\x121\n" +
 	"\x10referral_link_id\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x182R\x0ereferralLinkId\x12\"\n" +
-	"\acomment\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\acomment\"\x8f\x01\n" +
+	"\acomment\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\acomment\"s\n" +
+	"\x11SetBalanceRequest\x128\n" +
+	"\x12billing_account_id\x18\x01 \x01(\tB\n" +
+	"\xbaH\a\xc8\x01\x01r\x02\x182R\x10billingAccountId\x12$\n" +
+	"\abalance\x18\x02 \x01(\tB\n" +
+	"\xbaH\a\xc8\x01\x01r\x02\x18\x15R\abalance\"t\n" +
+	"\x12SetBalanceResponse\x12,\n" +
+	"\x12billing_account_id\x18\x01 \x01(\tR\x10billingAccountId\x12\x16\n" +
+	"\x06before\x18\x02 \x01(\tR\x06before\x12\x18\n" +
+	"\abalance\x18\x03 \x01(\tR\abalance\"\x8f\x01\n" +
 	"\x18SetSpecializationRequest\x128\n" +
 	"\x12billing_account_id\x18\x01 \x01(\tB\n" +
 	"\xbaH\a\xc8\x01\x01r\x02\x182R\x10billingAccountId\x12\x1f\n" +
 	"\x04name\x18\x02 \x01(\tB\v\xbaH\b\xc8\x01\x01r\x03\x18\x80\x01R\x04name\x12\x18\n" +
-	"\arevoked\x18\x03 \x01(\bR\arevoked2\xdd\x03\n" +
+	"\arevoked\x18\x03 \x01(\bR\arevoked2\xcc\x04\n" +
 	"\x14MoneyOperatorService\x12p\n" +
 	"\vIngestUsage\x12&.bindery.partner.v1.IngestUsageRequest\x1a'.bindery.partner.v1.IngestUsageResponse\"\x10\xca\xd6*\f\x1a\n" +
 	"\n" +
@@ -312,6 +440,10 @@ const file_bindery_partner_v1_money_operator_service_proto_rawDesc = "" +
 	"\n" +
 	"\boperator\x12h\n" +
 	"\vPostAccrual\x12&.bindery.partner.v1.PostAccrualRequest\x1a\x1f.bindery.partner.v1.RewardEntry\"\x10\xca\xd6*\f\x1a\n" +
+	"\n" +
+	"\boperator\x12m\n" +
+	"\n" +
+	"SetBalance\x12%.bindery.partner.v1.SetBalanceRequest\x1a&.bindery.partner.v1.SetBalanceResponse\"\x10\xca\xd6*\f\x1a\n" +
 	"\n" +
 	"\boperator\x12w\n" +
 	"\x11SetSpecialization\x12,.bindery.partner.v1.SetSpecializationRequest\x1a\".bindery.partner.v1.Specialization\"\x10\xca\xd6*\f\x1a\n" +
@@ -330,35 +462,39 @@ func file_bindery_partner_v1_money_operator_service_proto_rawDescGZIP() []byte {
 	return file_bindery_partner_v1_money_operator_service_proto_rawDescData
 }
 
-var file_bindery_partner_v1_money_operator_service_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_bindery_partner_v1_money_operator_service_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_bindery_partner_v1_money_operator_service_proto_goTypes = []any{
 	(*LoadCatalogRequest)(nil),       // 0: bindery.partner.v1.LoadCatalogRequest
 	(*LoadCatalogResponse)(nil),      // 1: bindery.partner.v1.LoadCatalogResponse
 	(*PostAccrualRequest)(nil),       // 2: bindery.partner.v1.PostAccrualRequest
-	(*SetSpecializationRequest)(nil), // 3: bindery.partner.v1.SetSpecializationRequest
-	(*v1.Service)(nil),               // 4: yandex.cloud.billing.v1.Service
-	(*v1.Sku)(nil),                   // 5: yandex.cloud.billing.v1.Sku
-	(*IngestUsageRequest)(nil),       // 6: bindery.partner.v1.IngestUsageRequest
-	(*IngestUsageResponse)(nil),      // 7: bindery.partner.v1.IngestUsageResponse
-	(*RewardEntry)(nil),              // 8: bindery.partner.v1.RewardEntry
-	(*Specialization)(nil),           // 9: bindery.partner.v1.Specialization
+	(*SetBalanceRequest)(nil),        // 3: bindery.partner.v1.SetBalanceRequest
+	(*SetBalanceResponse)(nil),       // 4: bindery.partner.v1.SetBalanceResponse
+	(*SetSpecializationRequest)(nil), // 5: bindery.partner.v1.SetSpecializationRequest
+	(*v1.Service)(nil),               // 6: yandex.cloud.billing.v1.Service
+	(*v1.Sku)(nil),                   // 7: yandex.cloud.billing.v1.Sku
+	(*IngestUsageRequest)(nil),       // 8: bindery.partner.v1.IngestUsageRequest
+	(*IngestUsageResponse)(nil),      // 9: bindery.partner.v1.IngestUsageResponse
+	(*RewardEntry)(nil),              // 10: bindery.partner.v1.RewardEntry
+	(*Specialization)(nil),           // 11: bindery.partner.v1.Specialization
 }
 var file_bindery_partner_v1_money_operator_service_proto_depIdxs = []int32{
-	4, // 0: bindery.partner.v1.LoadCatalogRequest.services:type_name -> yandex.cloud.billing.v1.Service
-	5, // 1: bindery.partner.v1.LoadCatalogRequest.skus:type_name -> yandex.cloud.billing.v1.Sku
-	6, // 2: bindery.partner.v1.MoneyOperatorService.IngestUsage:input_type -> bindery.partner.v1.IngestUsageRequest
-	0, // 3: bindery.partner.v1.MoneyOperatorService.LoadCatalog:input_type -> bindery.partner.v1.LoadCatalogRequest
-	2, // 4: bindery.partner.v1.MoneyOperatorService.PostAccrual:input_type -> bindery.partner.v1.PostAccrualRequest
-	3, // 5: bindery.partner.v1.MoneyOperatorService.SetSpecialization:input_type -> bindery.partner.v1.SetSpecializationRequest
-	7, // 6: bindery.partner.v1.MoneyOperatorService.IngestUsage:output_type -> bindery.partner.v1.IngestUsageResponse
-	1, // 7: bindery.partner.v1.MoneyOperatorService.LoadCatalog:output_type -> bindery.partner.v1.LoadCatalogResponse
-	8, // 8: bindery.partner.v1.MoneyOperatorService.PostAccrual:output_type -> bindery.partner.v1.RewardEntry
-	9, // 9: bindery.partner.v1.MoneyOperatorService.SetSpecialization:output_type -> bindery.partner.v1.Specialization
-	6, // [6:10] is the sub-list for method output_type
-	2, // [2:6] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	6,  // 0: bindery.partner.v1.LoadCatalogRequest.services:type_name -> yandex.cloud.billing.v1.Service
+	7,  // 1: bindery.partner.v1.LoadCatalogRequest.skus:type_name -> yandex.cloud.billing.v1.Sku
+	8,  // 2: bindery.partner.v1.MoneyOperatorService.IngestUsage:input_type -> bindery.partner.v1.IngestUsageRequest
+	0,  // 3: bindery.partner.v1.MoneyOperatorService.LoadCatalog:input_type -> bindery.partner.v1.LoadCatalogRequest
+	2,  // 4: bindery.partner.v1.MoneyOperatorService.PostAccrual:input_type -> bindery.partner.v1.PostAccrualRequest
+	3,  // 5: bindery.partner.v1.MoneyOperatorService.SetBalance:input_type -> bindery.partner.v1.SetBalanceRequest
+	5,  // 6: bindery.partner.v1.MoneyOperatorService.SetSpecialization:input_type -> bindery.partner.v1.SetSpecializationRequest
+	9,  // 7: bindery.partner.v1.MoneyOperatorService.IngestUsage:output_type -> bindery.partner.v1.IngestUsageResponse
+	1,  // 8: bindery.partner.v1.MoneyOperatorService.LoadCatalog:output_type -> bindery.partner.v1.LoadCatalogResponse
+	10, // 9: bindery.partner.v1.MoneyOperatorService.PostAccrual:output_type -> bindery.partner.v1.RewardEntry
+	4,  // 10: bindery.partner.v1.MoneyOperatorService.SetBalance:output_type -> bindery.partner.v1.SetBalanceResponse
+	11, // 11: bindery.partner.v1.MoneyOperatorService.SetSpecialization:output_type -> bindery.partner.v1.Specialization
+	7,  // [7:12] is the sub-list for method output_type
+	2,  // [2:7] is the sub-list for method input_type
+	2,  // [2:2] is the sub-list for extension type_name
+	2,  // [2:2] is the sub-list for extension extendee
+	0,  // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_bindery_partner_v1_money_operator_service_proto_init() }
@@ -374,7 +510,7 @@ func file_bindery_partner_v1_money_operator_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_bindery_partner_v1_money_operator_service_proto_rawDesc), len(file_bindery_partner_v1_money_operator_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

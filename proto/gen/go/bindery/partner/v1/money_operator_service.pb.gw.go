@@ -116,6 +116,33 @@ func local_request_MoneyOperatorService_PostAccrual_0(ctx context.Context, marsh
 	return msg, metadata, err
 }
 
+func request_MoneyOperatorService_SetBalance_0(ctx context.Context, marshaler runtime.Marshaler, client MoneyOperatorServiceClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+	var (
+		protoReq SetBalanceRequest
+		metadata runtime.ServerMetadata
+	)
+	if err := marshaler.NewDecoder(req.Body).Decode(&protoReq); err != nil && !errors.Is(err, io.EOF) {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
+	}
+	if req.Body != nil {
+		_, _ = io.Copy(io.Discard, req.Body)
+	}
+	msg, err := client.SetBalance(ctx, &protoReq, grpc.Header(&metadata.HeaderMD), grpc.Trailer(&metadata.TrailerMD))
+	return msg, metadata, err
+}
+
+func local_request_MoneyOperatorService_SetBalance_0(ctx context.Context, marshaler runtime.Marshaler, server MoneyOperatorServiceServer, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+	var (
+		protoReq SetBalanceRequest
+		metadata runtime.ServerMetadata
+	)
+	if err := marshaler.NewDecoder(req.Body).Decode(&protoReq); err != nil && !errors.Is(err, io.EOF) {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
+	}
+	msg, err := server.SetBalance(ctx, &protoReq)
+	return msg, metadata, err
+}
+
 func request_MoneyOperatorService_SetSpecialization_0(ctx context.Context, marshaler runtime.Marshaler, client MoneyOperatorServiceClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
 	var (
 		protoReq SetSpecializationRequest
@@ -208,6 +235,26 @@ func RegisterMoneyOperatorServiceHandlerServer(ctx context.Context, mux *runtime
 			return
 		}
 		forward_MoneyOperatorService_PostAccrual_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
+	})
+	mux.Handle(http.MethodPost, pattern_MoneyOperatorService_SetBalance_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+		ctx, cancel := context.WithCancel(req.Context())
+		defer cancel()
+		var stream runtime.ServerTransportStream
+		ctx = grpc.NewContextWithServerTransportStream(ctx, &stream)
+		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
+		annotatedContext, err := runtime.AnnotateIncomingContext(ctx, mux, req, "/bindery.partner.v1.MoneyOperatorService/SetBalance", runtime.WithHTTPPathPattern("/bindery.partner.v1.MoneyOperatorService/SetBalance"))
+		if err != nil {
+			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		resp, md, err := local_request_MoneyOperatorService_SetBalance_0(annotatedContext, inboundMarshaler, server, req, pathParams)
+		md.HeaderMD, md.TrailerMD = metadata.Join(md.HeaderMD, stream.Header()), metadata.Join(md.TrailerMD, stream.Trailer())
+		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
+		if err != nil {
+			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		forward_MoneyOperatorService_SetBalance_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
 	mux.Handle(http.MethodPost, pattern_MoneyOperatorService_SetSpecialization_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
@@ -320,6 +367,23 @@ func RegisterMoneyOperatorServiceHandlerClient(ctx context.Context, mux *runtime
 		}
 		forward_MoneyOperatorService_PostAccrual_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
+	mux.Handle(http.MethodPost, pattern_MoneyOperatorService_SetBalance_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+		ctx, cancel := context.WithCancel(req.Context())
+		defer cancel()
+		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
+		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/bindery.partner.v1.MoneyOperatorService/SetBalance", runtime.WithHTTPPathPattern("/bindery.partner.v1.MoneyOperatorService/SetBalance"))
+		if err != nil {
+			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		resp, md, err := request_MoneyOperatorService_SetBalance_0(annotatedContext, inboundMarshaler, client, req, pathParams)
+		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
+		if err != nil {
+			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		forward_MoneyOperatorService_SetBalance_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
+	})
 	mux.Handle(http.MethodPost, pattern_MoneyOperatorService_SetSpecialization_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
 		defer cancel()
@@ -344,6 +408,7 @@ var (
 	pattern_MoneyOperatorService_IngestUsage_0       = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"bindery.partner.v1.MoneyOperatorService", "IngestUsage"}, ""))
 	pattern_MoneyOperatorService_LoadCatalog_0       = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"bindery.partner.v1.MoneyOperatorService", "LoadCatalog"}, ""))
 	pattern_MoneyOperatorService_PostAccrual_0       = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"bindery.partner.v1.MoneyOperatorService", "PostAccrual"}, ""))
+	pattern_MoneyOperatorService_SetBalance_0        = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"bindery.partner.v1.MoneyOperatorService", "SetBalance"}, ""))
 	pattern_MoneyOperatorService_SetSpecialization_0 = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"bindery.partner.v1.MoneyOperatorService", "SetSpecialization"}, ""))
 )
 
@@ -351,5 +416,6 @@ var (
 	forward_MoneyOperatorService_IngestUsage_0       = runtime.ForwardResponseMessage
 	forward_MoneyOperatorService_LoadCatalog_0       = runtime.ForwardResponseMessage
 	forward_MoneyOperatorService_PostAccrual_0       = runtime.ForwardResponseMessage
+	forward_MoneyOperatorService_SetBalance_0        = runtime.ForwardResponseMessage
 	forward_MoneyOperatorService_SetSpecialization_0 = runtime.ForwardResponseMessage
 )

@@ -22,6 +22,7 @@ const (
 	MoneyOperatorService_IngestUsage_FullMethodName       = "/bindery.partner.v1.MoneyOperatorService/IngestUsage"
 	MoneyOperatorService_LoadCatalog_FullMethodName       = "/bindery.partner.v1.MoneyOperatorService/LoadCatalog"
 	MoneyOperatorService_PostAccrual_FullMethodName       = "/bindery.partner.v1.MoneyOperatorService/PostAccrual"
+	MoneyOperatorService_SetBalance_FullMethodName        = "/bindery.partner.v1.MoneyOperatorService/SetBalance"
 	MoneyOperatorService_SetSpecialization_FullMethodName = "/bindery.partner.v1.MoneyOperatorService/SetSpecialization"
 )
 
@@ -43,6 +44,10 @@ type MoneyOperatorServiceClient interface {
 	// nothing. Fails: NOT_A_PARTNER, ACCRUAL_CONFLICT for an id of another accrual,
 	// REFERRAL_LINK_NOT_FOUND, REFERRAL_LINK_NOT_ACTIVE.
 	PostAccrual(ctx context.Context, in *PostAccrualRequest, opts ...grpc.CallOption) (*RewardEntry, error)
+	// Says what is on an account, as payments have it; the last word counts. Who has a budget
+	// of the balance is told of what it is down to (US-8). Fails: BILLING_ACCOUNT_IS_SUBACCOUNT,
+	// whose balance is always zero (PT-4).
+	SetBalance(ctx context.Context, in *SetBalanceRequest, opts ...grpc.CallOption) (*SetBalanceResponse, error)
 	// Grants a partner a specialization, or takes it away (PT-8). Fails: NOT_A_PARTNER.
 	SetSpecialization(ctx context.Context, in *SetSpecializationRequest, opts ...grpc.CallOption) (*Specialization, error)
 }
@@ -85,6 +90,16 @@ func (c *moneyOperatorServiceClient) PostAccrual(ctx context.Context, in *PostAc
 	return out, nil
 }
 
+func (c *moneyOperatorServiceClient) SetBalance(ctx context.Context, in *SetBalanceRequest, opts ...grpc.CallOption) (*SetBalanceResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SetBalanceResponse)
+	err := c.cc.Invoke(ctx, MoneyOperatorService_SetBalance_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *moneyOperatorServiceClient) SetSpecialization(ctx context.Context, in *SetSpecializationRequest, opts ...grpc.CallOption) (*Specialization, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(Specialization)
@@ -113,6 +128,10 @@ type MoneyOperatorServiceServer interface {
 	// nothing. Fails: NOT_A_PARTNER, ACCRUAL_CONFLICT for an id of another accrual,
 	// REFERRAL_LINK_NOT_FOUND, REFERRAL_LINK_NOT_ACTIVE.
 	PostAccrual(context.Context, *PostAccrualRequest) (*RewardEntry, error)
+	// Says what is on an account, as payments have it; the last word counts. Who has a budget
+	// of the balance is told of what it is down to (US-8). Fails: BILLING_ACCOUNT_IS_SUBACCOUNT,
+	// whose balance is always zero (PT-4).
+	SetBalance(context.Context, *SetBalanceRequest) (*SetBalanceResponse, error)
 	// Grants a partner a specialization, or takes it away (PT-8). Fails: NOT_A_PARTNER.
 	SetSpecialization(context.Context, *SetSpecializationRequest) (*Specialization, error)
 	mustEmbedUnimplementedMoneyOperatorServiceServer()
@@ -133,6 +152,9 @@ func (UnimplementedMoneyOperatorServiceServer) LoadCatalog(context.Context, *Loa
 }
 func (UnimplementedMoneyOperatorServiceServer) PostAccrual(context.Context, *PostAccrualRequest) (*RewardEntry, error) {
 	return nil, status.Error(codes.Unimplemented, "method PostAccrual not implemented")
+}
+func (UnimplementedMoneyOperatorServiceServer) SetBalance(context.Context, *SetBalanceRequest) (*SetBalanceResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetBalance not implemented")
 }
 func (UnimplementedMoneyOperatorServiceServer) SetSpecialization(context.Context, *SetSpecializationRequest) (*Specialization, error) {
 	return nil, status.Error(codes.Unimplemented, "method SetSpecialization not implemented")
@@ -212,6 +234,24 @@ func _MoneyOperatorService_PostAccrual_Handler(srv interface{}, ctx context.Cont
 	return interceptor(ctx, in, info, handler)
 }
 
+func _MoneyOperatorService_SetBalance_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SetBalanceRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MoneyOperatorServiceServer).SetBalance(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MoneyOperatorService_SetBalance_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MoneyOperatorServiceServer).SetBalance(ctx, req.(*SetBalanceRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _MoneyOperatorService_SetSpecialization_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(SetSpecializationRequest)
 	if err := dec(in); err != nil {
@@ -248,6 +288,10 @@ var MoneyOperatorService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "PostAccrual",
 			Handler:    _MoneyOperatorService_PostAccrual_Handler,
+		},
+		{
+			MethodName: "SetBalance",
+			Handler:    _MoneyOperatorService_SetBalance_Handler,
 		},
 		{
 			MethodName: "SetSpecialization",

@@ -37,9 +37,8 @@ type BillingAccount struct {
 	Currency string `protobuf:"bytes,5,opt,name=currency,proto3" json:"currency,omitempty"`
 	// Whether what it pays for may be used (BI-5).
 	Active bool `protobuf:"varint,6,opt,name=active,proto3" json:"active,omitempty"`
-	// Balance in the currency of the account, a decimal number. What is paid and owed
-	// is kept by the payment system of the operator, and the balance here is always
-	// 0, as that of a subaccount is by rule (PT-4).
+	// Balance in the currency of the account, a decimal number, as the operator's payments
+	// said last; 0 until they do. That of a subaccount is always 0 (PT-4).
 	Balance       string `protobuf:"bytes,7,opt,name=balance,proto3" json:"balance,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

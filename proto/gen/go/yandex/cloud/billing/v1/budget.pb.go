@@ -603,18 +603,19 @@ func (*ExpenseBudgetSpec_ResetPeriod) isExpenseBudgetSpec_StartType() {}
 
 func (*ExpenseBudgetSpec_StartDate) isExpenseBudgetSpec_StartType() {}
 
-// BalanceBudgetSpec is a budget of the balance, which payments keep, and nobody here.
+// BalanceBudgetSpec has people told when the balance of the account, as payments have it,
+// is down to an amount, and again when it has been above it since (US-8).
 type BalanceBudgetSpec struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The balance in the currency of the account, in decimal.
+	// The balance at which the first are told, in the currency of the account, in decimal.
 	Amount string `protobuf:"bytes,1,opt,name=amount,proto3" json:"amount,omitempty"`
 	// Users who are told, at least one.
 	NotificationUserAccountIds []string `protobuf:"bytes,2,rep,name=notification_user_account_ids,json=notificationUserAccountIds,proto3" json:"notification_user_account_ids,omitempty"`
 	// Who is told of which part of it.
 	ThresholdRules []*ThresholdRule `protobuf:"bytes,3,rep,name=threshold_rules,json=thresholdRules,proto3" json:"threshold_rules,omitempty"`
-	// Its first day, YYYY-MM-DD.
+	// Its first day, YYYY-MM-DD, the first of a month; empty for the day it is made.
 	StartDate string `protobuf:"bytes,4,opt,name=start_date,json=startDate,proto3" json:"start_date,omitempty"`
-	// Its last day, YYYY-MM-DD.
+	// Its last day, YYYY-MM-DD, the last of a month.
 	EndDate       string `protobuf:"bytes,5,opt,name=end_date,json=endDate,proto3" json:"end_date,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -897,20 +897,20 @@ const file_yandex_cloud_billing_usage_records_v1_consumption_core_service_proto_
 	"\x04cost\x18\x02 \x01(\v24.yandex.cloud.billing.usage_records.v1.StringDecimalR\x04cost\x12[\n" +
 	"\x0ecredit_details\x18\x03 \x01(\v24.yandex.cloud.billing.usage_records.v1.CreditDetailsR\rcreditDetails\x12N\n" +
 	"\aexpense\x18\x04 \x01(\v24.yandex.cloud.billing.usage_records.v1.StringDecimalR\aexpense\x12p\n" +
-	"\rentities_data\x18\x05 \x03(\v2K.yandex.cloud.billing.usage_records.v1.ServiceInstanceUsageReportEntityDataR\fentitiesData2\xec\r\n" +
+	"\rentities_data\x18\x05 \x03(\v2K.yandex.cloud.billing.usage_records.v1.ServiceInstanceUsageReportEntityDataR\fentitiesData2\xf2\r\n" +
 	"\x16ConsumptionCoreService\x12\xe3\x01\n" +
 	"\x1cGetBillingAccountUsageReport\x129.yandex.cloud.billing.usage_records.v1.UsageReportRequest\x1aH.yandex.cloud.billing.usage_records.v1.BillingAccountUsageReportResponse\">\xca\xd6*:\"\x11billing.usage.get2%\n" +
-	"\x0fbilling.account\x12\x12billing_account_id\x12\xd1\x01\n" +
-	"\x13GetCloudUsageReport\x129.yandex.cloud.billing.usage_records.v1.UsageReportRequest\x1a?.yandex.cloud.billing.usage_records.v1.CloudUsageReportResponse\">\xca\xd6*:\"\x11billing.usage.get2%\n" +
 	"\x0fbilling.account\x12\x12billing_account_id\x12\xd3\x01\n" +
-	"\x14GetFolderUsageReport\x129.yandex.cloud.billing.usage_records.v1.UsageReportRequest\x1a@.yandex.cloud.billing.usage_records.v1.FolderUsageReportResponse\">\xca\xd6*:\"\x11billing.usage.get2%\n" +
-	"\x0fbilling.account\x12\x12billing_account_id\x12\xd5\x01\n" +
+	"\x13GetCloudUsageReport\x129.yandex.cloud.billing.usage_records.v1.UsageReportRequest\x1a?.yandex.cloud.billing.usage_records.v1.CloudUsageReportResponse\"@\xca\xd6*<\"\x11billing.usage.get2%\n" +
+	"\x0fbilling.account\x12\x12billing_account_idH\x01\x12\xd5\x01\n" +
+	"\x14GetFolderUsageReport\x129.yandex.cloud.billing.usage_records.v1.UsageReportRequest\x1a@.yandex.cloud.billing.usage_records.v1.FolderUsageReportResponse\"@\xca\xd6*<\"\x11billing.usage.get2%\n" +
+	"\x0fbilling.account\x12\x12billing_account_idH\x01\x12\xd5\x01\n" +
 	"\x15GetServiceUsageReport\x129.yandex.cloud.billing.usage_records.v1.UsageReportRequest\x1aA.yandex.cloud.billing.usage_records.v1.ServiceUsageReportResponse\">\xca\xd6*:\"\x11billing.usage.get2%\n" +
 	"\x0fbilling.account\x12\x12billing_account_id\x12\xcd\x01\n" +
 	"\x11GetSKUUsageReport\x129.yandex.cloud.billing.usage_records.v1.UsageReportRequest\x1a=.yandex.cloud.billing.usage_records.v1.SKUUsageReportResponse\">\xca\xd6*:\"\x11billing.usage.get2%\n" +
-	"\x0fbilling.account\x12\x12billing_account_id\x12\xd7\x01\n" +
-	"\x16GetResourceUsageReport\x129.yandex.cloud.billing.usage_records.v1.UsageReportRequest\x1aB.yandex.cloud.billing.usage_records.v1.ResourceUsageReportResponse\">\xca\xd6*:\"\x11billing.usage.get2%\n" +
-	"\x0fbilling.account\x12\x12billing_account_id\x12\xd7\x01\n" +
+	"\x0fbilling.account\x12\x12billing_account_id\x12\xd9\x01\n" +
+	"\x16GetResourceUsageReport\x129.yandex.cloud.billing.usage_records.v1.UsageReportRequest\x1aB.yandex.cloud.billing.usage_records.v1.ResourceUsageReportResponse\"@\xca\xd6*<\"\x11billing.usage.get2%\n" +
+	"\x0fbilling.account\x12\x12billing_account_idH\x01\x12\xd7\x01\n" +
 	"\x16GetLabelKeyUsageReport\x129.yandex.cloud.billing.usage_records.v1.UsageReportRequest\x1aB.yandex.cloud.billing.usage_records.v1.LabelKeyUsageReportResponse\">\xca\xd6*:\"\x11billing.usage.get2%\n" +
 	"\x0fbilling.account\x12\x12billing_account_id\x12\xe5\x01\n" +
 	"\x1dGetServiceInstanceUsageReport\x129.yandex.cloud.billing.usage_records.v1.UsageReportRequest\x1aI.yandex.cloud.billing.usage_records.v1.ServiceInstanceUsageReportResponse\">\xca\xd6*:\"\x11billing.usage.get2%\n" +

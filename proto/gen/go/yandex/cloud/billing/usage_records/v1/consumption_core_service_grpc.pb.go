@@ -40,15 +40,17 @@ const (
 type ConsumptionCoreServiceClient interface {
 	// Sums usage up by accounts: of a partner also those of its subaccounts.
 	GetBillingAccountUsageReport(ctx context.Context, in *UsageReportRequest, opts ...grpc.CallOption) (*BillingAccountUsageReportResponse, error)
-	// Sums usage up by clouds.
+	// Sums usage up by clouds. Who may not see the usage of the account names clouds or folders
+	// on each of which it holds billing.usageRecords.get, and sees their usage alone (US-7).
 	GetCloudUsageReport(ctx context.Context, in *UsageReportRequest, opts ...grpc.CallOption) (*CloudUsageReportResponse, error)
-	// Sums usage up by folders.
+	// Sums usage up by folders, for whom GetCloudUsageReport does.
 	GetFolderUsageReport(ctx context.Context, in *UsageReportRequest, opts ...grpc.CallOption) (*FolderUsageReportResponse, error)
 	// Sums usage up by services.
 	GetServiceUsageReport(ctx context.Context, in *UsageReportRequest, opts ...grpc.CallOption) (*ServiceUsageReportResponse, error)
 	// Sums usage up by products.
 	GetSKUUsageReport(ctx context.Context, in *UsageReportRequest, opts ...grpc.CallOption) (*SKUUsageReportResponse, error)
 	// Sums usage up by resources. Records of usage name none here: all is of the one without an id.
+	// For whom GetCloudUsageReport does.
 	GetResourceUsageReport(ctx context.Context, in *UsageReportRequest, opts ...grpc.CallOption) (*ResourceUsageReportResponse, error)
 	// Sums usage up by labels, each with each of its values; of those keys that the request names, or of all. Records with several labels count for each.
 	GetLabelKeyUsageReport(ctx context.Context, in *UsageReportRequest, opts ...grpc.CallOption) (*LabelKeyUsageReportResponse, error)
@@ -155,15 +157,17 @@ func (c *consumptionCoreServiceClient) GetServiceInstanceUsageReport(ctx context
 type ConsumptionCoreServiceServer interface {
 	// Sums usage up by accounts: of a partner also those of its subaccounts.
 	GetBillingAccountUsageReport(context.Context, *UsageReportRequest) (*BillingAccountUsageReportResponse, error)
-	// Sums usage up by clouds.
+	// Sums usage up by clouds. Who may not see the usage of the account names clouds or folders
+	// on each of which it holds billing.usageRecords.get, and sees their usage alone (US-7).
 	GetCloudUsageReport(context.Context, *UsageReportRequest) (*CloudUsageReportResponse, error)
-	// Sums usage up by folders.
+	// Sums usage up by folders, for whom GetCloudUsageReport does.
 	GetFolderUsageReport(context.Context, *UsageReportRequest) (*FolderUsageReportResponse, error)
 	// Sums usage up by services.
 	GetServiceUsageReport(context.Context, *UsageReportRequest) (*ServiceUsageReportResponse, error)
 	// Sums usage up by products.
 	GetSKUUsageReport(context.Context, *UsageReportRequest) (*SKUUsageReportResponse, error)
 	// Sums usage up by resources. Records of usage name none here: all is of the one without an id.
+	// For whom GetCloudUsageReport does.
 	GetResourceUsageReport(context.Context, *UsageReportRequest) (*ResourceUsageReportResponse, error)
 	// Sums usage up by labels, each with each of its values; of those keys that the request names, or of all. Records with several labels count for each.
 	GetLabelKeyUsageReport(context.Context, *UsageReportRequest) (*LabelKeyUsageReportResponse, error)
