@@ -39,6 +39,7 @@ const (
 	accessesOf     = "bindery.partner.v1.CustomerAccessService/"
 	groupsOf       = "yandex.cloud.organizationmanager.v1.GroupService/"
 	invitationsOf  = "bindery.identity.v1.InvitationService/"
+	cardsOf        = "bindery.partner.v1.PartnerCardService/"
 	grantPolicies  = "bindery.access.v1.GrantPolicyService/"
 	accessOf       = "bindery.access.v1.AccessBindingService/"
 	permissionsOf  = "bindery.access.v1.PermissionService/"
@@ -182,6 +183,23 @@ func (r *reseller) day() {
 		}
 	}
 	r.customers(colleague, lateComer)
+	r.presents(r.person("anybody"))
+}
+
+// presents has the reseller publish its card, which everybody finds in the catalogue of
+// partners (PT-26).
+func (r *reseller) presents(anybody signedIn) {
+	r.t.Helper()
+	card, catalog := new(partnerv1.PartnerCard), new(partnerv1.ListPartnerCardsResponse)
+	r.done(r.owner.token, cardsOf+"UpdatePartnerCard", &partnerv1.UpdatePartnerCardRequest{
+		BillingAccountId: r.account, Description: "We sell clouds", SiteUrl: "https://reseller.example", Published: true,
+	}, card)
+	r.want(answer{}, anybody.token, cardsOf+"ListPartnerCards", new(partnerv1.ListPartnerCardsRequest), catalog)
+	if !slices.ContainsFunc(catalog.GetCards(), func(c *partnerv1.CatalogCard) bool {
+		return c.GetCard().GetBillingAccountId() == r.account && c.GetCard().GetName() == "Reseller" && c.GetCard().GetSiteUrl() == card.GetSiteUrl()
+	}) {
+		r.t.Errorf("the catalogue shows %v, want %v", catalog, card)
+	}
 }
 
 // addUser adds a user by e-mail, with the role that works with customers.
