@@ -45,6 +45,8 @@ import (
 var wholePackages = []protoreflect.FullName{
 	"yandex.cloud.access",
 	"yandex.cloud.api",
+	"yandex.cloud.billing.usage_records.v1",
+	"yandex.cloud.billing.v1",
 	"yandex.cloud.endpoint",
 	"yandex.cloud.iam",
 	"yandex.cloud.iam.v1.awscompatibility",

@@ -123,6 +123,7 @@ var registrations = []func(context.Context, *runtime.ServeMux, *grpc.ClientConn)
 	samlv1.RegisterFederationServiceHandler,
 	samlv1.RegisterCertificateServiceHandler,
 	partnerv1.RegisterBillingAccountServiceHandler,
+	partnerv1.RegisterPartnerCardServiceHandler,
 	partnerv1.RegisterPartnerServiceHandler,
 	partnerv1.RegisterReferralServiceHandler,
 	partnerv1.RegisterRewardServiceHandler,
