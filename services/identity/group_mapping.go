@@ -285,7 +285,7 @@ func (s *Service) mappingDone(ctx context.Context, tx *sql.Tx, f SAMLFederation,
 func (s *Service) letGoGroups(ctx context.Context, tx *sql.Tx, ids []string) error {
 	for _, groupID := range ids {
 		for _, table := range []string{"identity_group_mapping_items WHERE internal_group_id", "identity_mapped_members WHERE group_id"} {
-			if _, err := tx.ExecContext(ctx, `DELETE FROM `+table+` = $1`, groupID); err != nil {
+			if _, err := tx.ExecContext(ctx, `DELETE FROM `+table+` = $1`, groupID); err != nil { //nolint:gosec // names of our own
 				return fmt.Errorf("drop mapping of group: %w", err)
 			}
 		}

@@ -374,7 +374,7 @@ func TestFederationCertificates(t *testing.T) {
 		t.Fatal(err)
 	}
 	data := selfSigned(t, key, &key.PublicKey)
-	small, err := rsa.GenerateKey(rand.Reader, 1024) //nolint:gosec // that is refused
+	small, err := rsa.GenerateKey(rand.Reader, 1024)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -192,11 +192,7 @@ func New(ctx context.Context, base server.Base) (*Service, error) {
 	s.handleMembers()
 	s.handleFederations()
 	jobs.Register(s.jobs, jobEndSessions, s.endSessions)
-	jobs.Register(s.jobs, jobCreateAccount, s.registerAccount)
-	jobs.Register(s.jobs, jobStanding, s.putStanding)
-	jobs.Register(s.jobs, jobResume, s.resumeAccount)
-	jobs.Register(s.jobs, jobDeleteAccount, s.deleteAccount)
-	s.removals.on(typeAccount, s.letGoAccounts)
+	s.handleAccounts()
 	s.handleOsLogin(base, s.limits)
 	s.handleOAuthClients(s.limits)
 	s.handleWorkloads()
@@ -204,6 +200,15 @@ func New(ctx context.Context, base server.Base) (*Service, error) {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
 	return s, nil
+}
+
+// handleAccounts registers what service accounts need.
+func (s *Service) handleAccounts() {
+	jobs.Register(s.jobs, jobCreateAccount, s.registerAccount)
+	jobs.Register(s.jobs, jobStanding, s.putStanding)
+	jobs.Register(s.jobs, jobResume, s.resumeAccount)
+	jobs.Register(s.jobs, jobDeleteAccount, s.deleteAccount)
+	s.removals.on(typeAccount, s.letGoAccounts)
 }
 
 // handleWorkloads registers what federations and their credentials need.
@@ -227,41 +232,44 @@ func (s *Service) handleMembers() {
 	s.removals.on(typeOrganization, s.letGoInvitations)
 }
 
+// registerServices registers what the unit serves.
+func (s *Service) registerServices(r grpc.ServiceRegistrar) {
+	iamv1.RegisterIamTokenServiceServer(r, &tokens{Service: s})
+	iamv1.RegisterRefreshTokenServiceServer(r, &refreshTokens{Service: s})
+	identityv1.RegisterSessionServiceServer(r, &sessions{Service: s})
+	iamv1.RegisterKeyServiceServer(r, &authorizedKeys{Service: s})
+	iamv1.RegisterServiceAccountServiceServer(r, &accounts{
+		Service: s, Bindings: access.Bindings{Client: s.bindings, Type: typeAccount},
+	})
+	iamv1.RegisterUserAccountServiceServer(r, &users{Service: s})
+	iamv1.RegisterYandexPassportUserAccountServiceServer(r, &logins{Service: s})
+	iamv1.RegisterApiKeyServiceServer(r, &apiKeys{Service: s})
+	awsv1.RegisterAccessKeyServiceServer(r, &accessKeys{Service: s})
+	awsv1.RegisterTemporaryAccessKeyServiceServer(r, &temporaryKeys{Service: s})
+	identityv1.RegisterApiKeyTokenServiceServer(r, &apiKeyTokens{Service: s})
+	identityv1.RegisterCredentialServiceServer(r, &credentials{Service: s})
+	identityv1.RegisterDirectoryServiceServer(r, &directory{Service: s})
+	iamv1.RegisterSubjectDetailsServiceServer(r, &details{Service: s})
+	samlv1.RegisterFederationServiceServer(r, &samlFederations{Service: s})
+	orgv1.RegisterGroupMappingServiceServer(r, &groupMappings{Service: s})
+	samlv1.RegisterCertificateServiceServer(r, &samlCertificates{Service: s})
+	orgv1.RegisterUserServiceServer(r, &members{Service: s})
+	identityv1.RegisterInvitationServiceServer(r, &invitations{Service: s})
+	identityv1.RegisterSigningKeyServiceServer(r, &signingKeys{Service: s})
+	identityv1.RegisterWebServiceServer(r, &web{Service: s})
+	s.osLogin.Register(r)
+	s.oauthClients.Register(r)
+	oidcv1.RegisterFederationServiceServer(r, &federations{
+		Service: s, Bindings: access.Bindings{Client: s.bindings, Type: typeFederation},
+	})
+	workloadv1.RegisterFederatedCredentialServiceServer(r, &federatedCredentials{Service: s})
+	identityv1.RegisterTokenExchangeServiceServer(r, &tokenExchange{Service: s})
+}
+
 // Parts is what the unit gives its process.
 func (s *Service) Parts() *server.Parts {
 	return &server.Parts{
-		Register: func(r grpc.ServiceRegistrar) {
-			iamv1.RegisterIamTokenServiceServer(r, &tokens{Service: s})
-			iamv1.RegisterRefreshTokenServiceServer(r, &refreshTokens{Service: s})
-			identityv1.RegisterSessionServiceServer(r, &sessions{Service: s})
-			iamv1.RegisterKeyServiceServer(r, &authorizedKeys{Service: s})
-			iamv1.RegisterServiceAccountServiceServer(r, &accounts{
-				Service: s, Bindings: access.Bindings{Client: s.bindings, Type: typeAccount},
-			})
-			iamv1.RegisterUserAccountServiceServer(r, &users{Service: s})
-			iamv1.RegisterYandexPassportUserAccountServiceServer(r, &logins{Service: s})
-			iamv1.RegisterApiKeyServiceServer(r, &apiKeys{Service: s})
-			awsv1.RegisterAccessKeyServiceServer(r, &accessKeys{Service: s})
-			awsv1.RegisterTemporaryAccessKeyServiceServer(r, &temporaryKeys{Service: s})
-			identityv1.RegisterApiKeyTokenServiceServer(r, &apiKeyTokens{Service: s})
-			identityv1.RegisterCredentialServiceServer(r, &credentials{Service: s})
-			identityv1.RegisterDirectoryServiceServer(r, &directory{Service: s})
-			iamv1.RegisterSubjectDetailsServiceServer(r, &details{Service: s})
-			samlv1.RegisterFederationServiceServer(r, &samlFederations{Service: s})
-			orgv1.RegisterGroupMappingServiceServer(r, &groupMappings{Service: s})
-			samlv1.RegisterCertificateServiceServer(r, &samlCertificates{Service: s})
-			orgv1.RegisterUserServiceServer(r, &members{Service: s})
-			identityv1.RegisterInvitationServiceServer(r, &invitations{Service: s})
-			identityv1.RegisterSigningKeyServiceServer(r, &signingKeys{Service: s})
-			identityv1.RegisterWebServiceServer(r, &web{Service: s})
-			s.osLogin.Register(r)
-			s.oauthClients.Register(r)
-			oidcv1.RegisterFederationServiceServer(r, &federations{
-				Service: s, Bindings: access.Bindings{Client: s.bindings, Type: typeFederation},
-			})
-			workloadv1.RegisterFederatedCredentialServiceServer(r, &federatedCredentials{Service: s})
-			identityv1.RegisterTokenExchangeServiceServer(r, &tokenExchange{Service: s})
-		},
+		Register: s.registerServices,
 		RegisterOperator: func(r grpc.ServiceRegistrar) {
 			identityv1.RegisterOperatorServiceServer(r, &operators{Service: s})
 		},

@@ -141,8 +141,7 @@ func (c Config) build(ctx context.Context, base server.Base) (*server.Parts, err
 	jobs.Register(s.jobs, jobStanding, s.tellStanding)
 	jobs.Register(s.jobs, jobPayer, s.tellPayer)
 	jobs.Register(s.jobs, jobMailUser, s.sendUserMail)
-	jobs.Register(s.jobs, jobBudgets, s.lookAtBudgets)
-	jobs.Register(s.jobs, jobBudgetMail, s.sendBudgetMail)
+	s.handleBudgets()
 	jobs.Register(s.jobs, jobBindOrganization, s.bindOrganization)
 	jobs.Register(s.jobs, jobAccessMail, s.sendAccessMail)
 	if err := base.Metrics.Register(s.jobs); err != nil {
@@ -213,4 +212,10 @@ func (s *Service) usage() map[string]quota.Usage {
 			return s.store.CountAccountsOf(ctx, s.store.db, subjectID)
 		},
 	}
+}
+
+// handleBudgets registers what budgets need.
+func (s *Service) handleBudgets() {
+	jobs.Register(s.jobs, jobBudgets, s.lookAtBudgets)
+	jobs.Register(s.jobs, jobBudgetMail, s.sendBudgetMail)
 }
