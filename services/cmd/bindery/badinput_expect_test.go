@@ -176,9 +176,12 @@ func meaning(r rpc, m mutation) expectation {
 		{`UserService/DeleteMembership subject_id empty$`, append(unknown, codes.FailedPrecondition)},                                 // the caller itself
 		{`PermissionService/\w+ (subject|subject_type|resource_type|within|at)[. ]`, append(unknown, codes.OK, codes.OutOfRange)},     // whoever is not there may nothing
 		{`OsLoginService/\w+ login`, append(accepted, codes.AlreadyExists)},
-		{`OsLoginService/CreateProfile subject_id empty$`, append(unknown, codes.OK)}, // the caller itself
-		{`UserSshKeyService/List subject_id`, append(unknown, codes.OK)},              // who has none
-		{`OAuthClientService/Create profile_id empty$`, accepted},                     // the usual one
+		{`saml\.FederationService/\w+ auto_create_account_on_login `, accepted},                                // not the login of anybody
+		{`saml\.FederationService/(Suspend|Reactivate)UserAccounts subject_ids`, append(unknown, r.inside)},    // all or none of them
+		{`GroupMappingService/UpdateItems group_mapping_item_deltas\[0\]\.item\.external_group_id `, accepted}, // the provider's own, in any form
+		{`OsLoginService/CreateProfile subject_id empty$`, append(unknown, codes.OK)},                          // the caller itself
+		{`UserSshKeyService/List subject_id`, append(unknown, codes.OK)},                                       // who has none
+		{`OAuthClientService/Create profile_id empty$`, accepted},                                              // the usual one
 		{`PermissionService/Explain decision_id empty$`, accepted},
 		{`PermissionService/Preview update`, append(unknown, codes.OK, codes.FailedPrecondition)},
 		{`IamTokenService/Revoke iam_token `, refused},
