@@ -33,9 +33,10 @@ const (
 // history is what clients were told.
 type history struct {
 	mu       sync.Mutex
-	acted    map[string]map[string]bool // by request: the actions that were acknowledged
-	messages map[string]map[int64]bool  // by request: the numbers that were acknowledged
-	lost     []string                   // what must not have happened
+	acted    map[string]map[string]bool  // by request: the actions that were acknowledged
+	messages map[string]map[int64]string // by request: the texts that were acknowledged, by number
+	texts    int                         // how many were written: each is another one
+	lost     []string                    // what must not have happened
 }
 
 func (h *history) did(requestID, action string) {
@@ -47,16 +48,24 @@ func (h *history) did(requestID, action string) {
 	h.acted[requestID][action] = true
 }
 
-func (h *history) said(requestID string, number int64) {
+func (h *history) said(requestID string, number int64, text string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.messages[requestID] == nil {
-		h.messages[requestID] = map[int64]bool{}
+		h.messages[requestID] = map[int64]string{}
 	}
-	if h.messages[requestID][number] {
+	if h.messages[requestID][number] != "" {
 		h.lost = append(h.lost, fmt.Sprintf("message %d of %s was acknowledged twice", number, requestID))
 	}
-	h.messages[requestID][number] = true
+	h.messages[requestID][number] = text
+}
+
+// text is what a message says: something that no other one says.
+func (h *history) text() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.texts++
+	return fmt.Sprint("Hello number ", h.texts)
 }
 
 // any returns some request that was filed.
@@ -176,10 +185,11 @@ func (w *town) step(ctx context.Context, r *rand.Rand, h *history) {
 			h.did(id, "revoke")
 		}
 	default:
-		op, err := w.requests.CreateProductAccessRequestMessage(as(ctx, w.decider), &marketplacev1.CreateProductAccessRequestMessageRequest{RequestId: id, Text: "Hello."})
+		text := h.text()
+		op, err := w.requests.CreateProductAccessRequestMessage(as(ctx, w.decider), &marketplacev1.CreateProductAccessRequestMessageRequest{RequestId: id, Text: text})
 		meta := new(marketplacev1.CreateProductAccessRequestMessageMetadata)
 		if err == nil && op.GetMetadata().UnmarshalTo(meta) == nil {
-			h.said(meta.GetRequestId(), meta.GetNumber())
+			h.said(meta.GetRequestId(), meta.GetNumber(), text)
 		}
 	}
 }
@@ -200,7 +210,7 @@ func TestRandomProductAccess(t *testing.T) {
 		w := newTown(t, s)
 		seed := rand.Uint64()
 		t.Logf("seed %d", seed)
-		h := &history{acted: map[string]map[string]bool{}, messages: map[string]map[int64]bool{}}
+		h := &history{acted: map[string]map[string]bool{}, messages: map[string]map[int64]string{}}
 		for round := range crowdRounds {
 			ctx, cancel := context.WithCancel(t.Context())
 			var all sync.WaitGroup
@@ -284,6 +294,9 @@ func (w *town) judge(h *history) {
 			}
 		}
 	}
+	for _, product := range w.products {
+		w.judgeUsers(product, approved)
+	}
 	for i, u := range w.users {
 		for _, product := range w.products {
 			err := w.conn.Invoke(as(w.t.Context(), w.tokens[i]), "/"+productsOf+"CheckAccess", &marketplacev1.CheckAccessRequest{ProductId: product}, new(marketplacev1.CheckAccessResponse))
@@ -299,11 +312,37 @@ func (w *town) judge(h *history) {
 	w.t.Logf("%d requests, %d of them acknowledged", len(found), len(h.acted))
 }
 
+// judgeUsers holds the users of a product to those approved: all of them, each once, and
+// nobody else.
+func (w *town) judgeUsers(product string, approved map[string]bool) {
+	w.t.Helper()
+	resp := new(marketplacev1.ListProductUsersResponse)
+	err := w.conn.Invoke(as(w.t.Context(), w.decider), "/"+productsOf+"ListProductUsers", &marketplacev1.ListProductUsersRequest{ProductId: product}, resp)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var got, want []string
+	for _, u := range resp.GetUsers() {
+		got = append(got, u.GetSubjectId())
+	}
+	for _, u := range w.users {
+		if approved[u.ID+" "+product] {
+			want = append(want, u.ID)
+		}
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		w.t.Errorf("the users of %s are %v, want %v", product, got, want)
+	}
+}
+
 // judgeMessages holds the messages of a request to their numbers, and to those that
-// were acknowledged.
-func (w *town) judgeMessages(id string, count int64, said map[int64]bool) {
+// were acknowledged: none is lost, none there twice.
+func (w *town) judgeMessages(id string, count int64, said map[int64]string) {
 	w.t.Helper()
 	var next int64 = 1
+	texts := map[string]bool{}
 	for req := (&marketplacev1.ListMessagesRequest{RequestId: id, PageSize: 1000}); ; {
 		resp, err := w.desk.ListMessages(w.t.Context(), req)
 		if err != nil {
@@ -314,6 +353,10 @@ func (w *town) judgeMessages(id string, count int64, said map[int64]bool) {
 				w.t.Errorf("message %d of %s where %d is next", m.GetNumber(), id, next)
 			}
 			next = m.GetNumber() + 1
+			if text := said[m.GetNumber()]; text != "" && text != m.GetText() || texts[m.GetText()] {
+				w.t.Errorf("message %d of %s says %q, acknowledged was %q", m.GetNumber(), id, m.GetText(), text)
+			}
+			texts[m.GetText()] = true
 		}
 		if req.PageToken = resp.GetNextPageToken(); req.GetPageToken() == "" {
 			break
