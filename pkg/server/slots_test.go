@@ -4,6 +4,7 @@ import (
 	"runtime"
 	"sync"
 	"testing"
+	"time"
 
 	iamv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/iam/v1"
 	accessservicev2 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/priv/accessservice/v2"
@@ -17,6 +18,8 @@ func TestFewOfTheCallsRunAtOnce(t *testing.T) {
 	calls := slots + 8
 	client := iamv1.NewUserAccountServiceClient(w.Conn)
 	var all sync.WaitGroup
+	defer all.Wait()
+	defer close(w.release)
 	for range calls {
 		all.Go(func() {
 			if _, err := client.Get(w.User("good"), &iamv1.GetUserAccountRequest{UserAccountId: "slow"}); err != nil {
@@ -24,8 +27,18 @@ func TestFewOfTheCallsRunAtOnce(t *testing.T) {
 			}
 		})
 	}
-	for range slots {
-		<-w.entered
+	runs := func() bool {
+		select {
+		case <-w.entered:
+			return true
+		case <-time.After(20 * time.Second): // so that it fails and does not hang
+			return false
+		}
+	}
+	for n := range slots {
+		if !runs() {
+			t.Fatalf("%d calls run at once, want %d", n, slots)
+		}
 	}
 	if _, err := accessservicev2.NewAccessServiceClient(w.Conn).Authorize(w.User("good"), &accessservicev2.AuthorizeRequest{
 		Identity: &accessservicev2.AuthorizeRequest_IamToken{IamToken: "t1.a.b"}, Permission: "p",
@@ -40,8 +53,8 @@ func TestFewOfTheCallsRunAtOnce(t *testing.T) {
 	}
 	for range calls - slots {
 		w.release <- struct{}{}
-		<-w.entered
+		if !runs() {
+			t.Fatal("a call has ended and none that waited runs")
+		}
 	}
-	close(w.release)
-	all.Wait()
 }
