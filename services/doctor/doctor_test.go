@@ -48,7 +48,7 @@ const healthy = `
 		('resource-manager.folder', 'fld2', 'resource-manager.cloud', 'cld1', 0),
 		('resource-manager.folder', 'old', 'resource-manager.cloud', 'cld0', 7),
 		('iam.serviceAccount', 'sac1', 'resource-manager.folder', 'fld1', 0);
-	INSERT INTO {accessbindings.access_subjects} (type, id, state) VALUES ('userAccount', 'usr1', 1), ('userAccount', 'gone', 3), ('serviceAccount', 'sac1', 1);
+	INSERT INTO {accessbindings.access_subjects} (type, id, state) VALUES ('userAccount', 'usr1', 1), ('userAccount', 'gone', 3), ('serviceAccount', 'sac1', 1), ('federatedUser', 'fus1', 1);
 	INSERT INTO {identity.identity_service_accounts} (id, folder_id, cloud_id, name, description, labels, status, version, operation, created_by, created_at, expires_at, last_authenticated_at) VALUES
 		('sac1', 'fld1', 'cld1', 'a', '', '{}', 'ACTIVE', 1, '', 'usr1', 0, 0, 0), ('sac2', 'fld1', 'cld1', 'b', '', '{}', 'CREATING', 1, 'oid1', 'usr1', 0, 0, 0),
 		('sac3', 'old', 'cld1', 'c', '', '{}', 'ACTIVE', 1, '', 'usr1', 0, 0, 0);
@@ -60,6 +60,8 @@ const healthy = `
 		('resource-manager.cloud', 'cld1', 'viewer', 'system', 'allUsers', 1, '', 0, 2);
 	INSERT INTO {identity.identity_users} (id, login, login_folded, email, email_folded, state, created_at, last_authenticated_at) VALUES
 		('usr1', 'a', 'a', 'a', 'a', 'ACTIVE', 0, 0), ('usr2', 'b', 'b', 'b', 'b', 'CREATING', 0, 0);
+	INSERT INTO {identity.identity_users} (id, login, login_folded, email, email_folded, state, created_at, last_authenticated_at, federation_id) VALUES
+		('fus1', 'c', 'c', '', '', 'ACTIVE', 0, 0, 'fed1');
 	INSERT INTO {resourcemanager.resourcemanager_operations} (id, resource_type, resource_id, view_permission, description, created_by, created_at, modified_at, done) VALUES
 		('orm1', 't', 'fld2', 'p', 'd', 'usr1', 5, 5, $false), ('orm0', 't', 'fld1', 'p', 'd', 'usr1', 5, 5, $true);
 	INSERT INTO {resourcemanager.resourcemanager_resources} (id, kind, parent_id, name, title, description, labels, status, created_by, created_at, delete_after, operation) VALUES
@@ -198,6 +200,7 @@ func TestFacts(t *testing.T) {
 		{"tree elsewhere", `UPDATE {accessbindings.access_resources} SET parent_type = 'organization-manager.organization', parent_id = 'org1' WHERE id = 'fld1'`, "units: active resources that the checker does not know, or knows elsewhere: folder fld1"},
 		{"tree without row", `INSERT INTO {accessbindings.access_resources} VALUES ('resource-manager.cloud', 'cld9', 'organization-manager.organization', 'org1', 0)`, "units: resources that only the checker knows: resource-manager.cloud cld9"},
 		{"user", `UPDATE {identity.identity_users} SET state = 'ACTIVE' WHERE id = 'usr2'`, "units: active users that the checker does not know: usr2"},
+		{"federated user", `UPDATE {accessbindings.access_subjects} SET type = 'userAccount' WHERE id = 'fus1'`, "units: active users that the checker does not know: fus1"},
 		{"account without tree", `UPDATE {accessbindings.access_resources} SET removed = 9 WHERE id = 'sac1'`, "units: service accounts that the checker does not know, or knows elsewhere: sac1"},
 		{"account elsewhere", `UPDATE {accessbindings.access_resources} SET parent_id = 'fld2' WHERE id = 'sac1'`, "units: service accounts that the checker does not know, or knows elsewhere: sac1"},
 		{"account that is no subject", `DELETE FROM {accessbindings.access_subjects} WHERE id = 'sac1'`, "units: service accounts that the checker does not know, or knows elsewhere: sac1"},
@@ -211,7 +214,7 @@ func TestFacts(t *testing.T) {
 		{"failing job", `UPDATE {identity.goqite} SET received = 5`, "jobs: jobs of identity that fail again and again: its log says why: m_1, tried 5 times"},
 		{"stuck operation", `UPDATE {resourcemanager.resourcemanager_operations} SET done = $false WHERE id = 'orm0'`, "operations: operations that began over 10m0s ago and did not end: orm0"},
 		{"late deletion", `UPDATE {resourcemanager.resourcemanager_resources} SET delete_after = 7 WHERE id = 'fld2'`, "operations: operations that began over 10m0s ago and did not end: orm1"},
-		{"many", `DELETE FROM {accessbindings.access_subjects}; INSERT INTO {identity.identity_users} (id, login, login_folded, email, email_folded, state, created_at, last_authenticated_at) VALUES
+		{"many", `DELETE FROM {accessbindings.access_subjects} WHERE type <> 'federatedUser'; INSERT INTO {identity.identity_users} (id, login, login_folded, email, email_folded, state, created_at, last_authenticated_at) VALUES
 			('usr3', '3', '3', '3', '3', 'ACTIVE', 0, 0), ('usr4', '4', '4', '4', '4', 'ACTIVE', 0, 0), ('usr5', '5', '5', '5', '5', 'ACTIVE', 0, 0); DELETE FROM {accessbindings.access_members}; DELETE FROM {accessbindings.access_bindings};
 			DELETE FROM {accessbindings.access_assignments}; DELETE FROM {identity.identity_service_accounts}; DELETE FROM {accessbindings.access_resources} WHERE id = 'sac1'`,
 			"units: active users that the checker does not know: usr1, usr3, usr4 and 1 more"},

@@ -162,7 +162,7 @@ func (f *facts) units(ctx context.Context) {
 		}
 		users, err := f.none(ctx, "active users that the checker does not know", `
 			SELECT u.id FROM {identity.identity_users} u
-			LEFT JOIN {accessbindings.access_subjects} s ON s.type = 'userAccount' AND s.id = u.id
+			LEFT JOIN {accessbindings.access_subjects} s ON s.type = CASE u.federation_id WHEN '' THEN 'userAccount' ELSE 'federatedUser' END AND s.id = u.id
 			WHERE u.state = 'ACTIVE' AND s.id IS NULL ORDER BY 1`)
 		if err != nil {
 			return nil, err
