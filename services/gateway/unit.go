@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"path"
 
 	"google.golang.org/grpc"
 
@@ -35,8 +36,8 @@ func build(ctx context.Context, base server.Base) (*server.Parts, error) {
 	mux.Handle("/", rest)
 	mux.Handle("GET /openapi.json", openAPI(proto.OpenAPI))
 	mux.Handle("/docs/", docs())
-	for _, path := range webPaths {
-		mux.Handle(path, webDoor{identityv1.NewWebServiceClient(base.Peer(identity))})
+	for _, at := range webPaths {
+		mux.Handle(at, webDoor{identityv1.NewWebServiceClient(base.Peer(identity))})
 	}
 	mux.Handle("GET /{$}", http.RedirectHandler("/docs/", http.StatusFound))
 	return &server.Parts{
@@ -46,6 +47,18 @@ func build(ctx context.Context, base server.Base) (*server.Parts, error) {
 		},
 		RegisterOperator: func(r grpc.ServiceRegistrar) { auditv1.RegisterOperatorServiceServer(r, trails) },
 		Routes:           &routes,
-		HTTP:             mux,
+		HTTP:             asSent{mux, rest},
 	}, nil
+}
+
+// asSent serves the paths of mux. One that mux would clean up, and answer by a redirect to
+// another resource, is left to REST, which refuses it as what it is.
+type asSent struct{ mux, rest http.Handler }
+
+func (a asSent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if clean := path.Clean(r.URL.Path); r.URL.Path != clean && r.URL.Path != clean+"/" {
+		a.rest.ServeHTTP(w, r)
+		return
+	}
+	a.mux.ServeHTTP(w, r)
 }
