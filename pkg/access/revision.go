@@ -24,8 +24,8 @@ func AtLeast(ctx context.Context, revision string) context.Context {
 	return metadata.AppendToOutgoingContext(ctx, AtLeastHeader, revision)
 }
 
-// NoteUnary is the interceptor of calls to the unit that keeps the facts: it notes what
-// their trailers tell.
+// NoteUnary is the interceptor of calls to other units: it notes what the trailers tell of
+// those that keep the facts, or that have had them changed.
 func NoteUnary(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 	if !revision.Taken(ctx) {
 		return invoke(ctx, method, req, reply, cc, opts...)

@@ -155,6 +155,7 @@ func (p *peers) dial(from, to string) (*grpc.ClientConn, error) {
 	}
 	opts := []grpc.DialOption{grpc.WithTransportCredentials(at.creds), grpc.WithNoProxy(), grpc.WithDisableServiceConfig(), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxPeerAnswer))}
 	opts = append(opts, client(p.trace)...)
+	opts = append(opts, grpc.WithChainUnaryInterceptor(access.NoteUnary))
 	retries := noRetries
 	if from != nobody {
 		retries = peerRetries
@@ -162,9 +163,6 @@ func (p *peers) dial(from, to string) (*grpc.ClientConn, error) {
 			grpc.WithPerRPCCredentials(authn.NewUnitSigner(from, to, p.key, p.now)),
 			grpc.WithChainUnaryInterceptor(forwardUnary, within(to)),
 			grpc.WithChainStreamInterceptor(forwardStream))
-	}
-	if to == accessBindings {
-		opts = append(opts, grpc.WithChainUnaryInterceptor(access.NoteUnary))
 	}
 	if at.remote {
 		opts = append(opts, grpc.WithChainUnaryInterceptor(aside))

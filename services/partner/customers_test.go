@@ -119,7 +119,11 @@ func TestPT9_PT10_PT17_PT18_Acceptance(t *testing.T) {
 		_, err := w.public.BindBillableObject(w.as(ann), bind(id, w.cloud(ann, "").GetId()))
 		wantRefusal(t, "a cloud before acceptance (PT-32)", err, codes.FailedPrecondition, ReasonAccountNotUsable)
 		answer := new(partnerv1.InvitationToSubaccount)
-		w.done(must(w.subaccounts.AcceptInvitation(w.as(cus), &partnerv1.AcceptInvitationRequest{SubaccountId: id}))(t), answer, new(partnerv1.SubaccountMetadata))
+		meta := new(partnerv1.SubaccountMetadata)
+		w.done(must(w.subaccounts.AcceptInvitation(w.as(cus), &partnerv1.AcceptInvitationRequest{SubaccountId: id}))(t), answer, meta)
+		if meta.GetRevision() == "" {
+			t.Error("the revision of the roles in the organization, which another unit made, is not told")
+		}
 		if answer.GetState() != partnerv1.BillingAccount_ACTIVE || answer.GetOrganizationId() == "" || w.stateOf(ann, id) != partnerv1.BillingAccount_ACTIVE {
 			t.Errorf("accepted: %v", answer)
 		}
