@@ -185,7 +185,11 @@ func TestRQ_RandomHistoriesEqualTheRules(t *testing.T) {
 			w.must(w.members(org1, []Subject{who}, nil))
 		}
 		w.clock.set(o.begun)
-		for n := 0; n < requestSteps || n < 10*requestSteps && o.missing() != ""; n++ {
+		steps := requestSteps
+		if testing.Short() { // under the race detector
+			steps /= 8
+		}
+		for n := 0; n < steps || n < 10*requestSteps && o.missing() != ""; n++ {
 			what := o.step()
 			if o.compare(what); t.Failed() {
 				t.Fatalf("step %d of seed %d: %s", n, seed, what)
