@@ -105,7 +105,7 @@ func (f *faulty) renewedLate(at int, random *rand.Rand) {
 	defer f.proxies[at].Release()
 	select {
 	case <-held:
-	case <-time.After(time.Minute): // as long as a replica may take to come back from the fault before
+	case <-time.After(backWithin): // from the fault before
 		f.t.Error("no lease is renewed")
 		return
 	}
