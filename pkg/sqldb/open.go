@@ -62,6 +62,16 @@ type DB struct {
 	write  *sql.DB // on SQLite a single connection
 	read   *sql.DB // on PostgreSQL the same as write
 	lock   *os.File
+	idle   int // connections to PostgreSQL that are kept for the next one
+}
+
+// DropIdle closes the connections to PostgreSQL that nobody uses. One of them that did not
+// answer in time was half-open, and so may all of those be that are as old.
+func (db *DB) DropIdle() {
+	if db.engine == PostgreSQL && db.idle > 0 {
+		db.write.SetMaxIdleConns(-1)
+		db.write.SetMaxIdleConns(db.idle)
+	}
 }
 
 // Open opens a database and checks that it answers. A SQLite file can be open in
@@ -121,7 +131,7 @@ func openPostgreSQL(cfg Config) (*DB, error) {
 	pool.SetMaxOpenConns(cfg.MaxConns)
 	pool.SetMaxIdleConns(cfg.MaxConns)
 	pool.SetConnMaxIdleTime(5 * time.Minute)
-	return &DB{engine: PostgreSQL, schema: cfg.Schema, write: pool, read: pool}, nil
+	return &DB{engine: PostgreSQL, schema: cfg.Schema, write: pool, read: pool, idle: cfg.MaxConns}, nil
 }
 
 // openSQLite opens the file twice: one connection that begins every transaction

@@ -155,6 +155,9 @@ func (r *replicas) hold(ctx context.Context) {
 		}
 		if err != nil && ctx.Err() == nil {
 			r.log.Warn("the lease was not renewed", zap.Bool("joined", joined), zap.Error(err))
+			if errors.Is(err, context.DeadlineExceeded) {
+				r.db.DropIdle() // the next attempt is not to wait for another dead connection
+			}
 		}
 		next := tick.C
 		if !joined {

@@ -251,9 +251,8 @@ func (f *faulty) watch(n int) {
 	}
 }
 
-// backWithin is how long a replica may take to come back by itself: each connection that
-// it has left half-open may cost a renewal of its lease the five seconds that one may take.
-const backWithin = 3 * time.Minute
+// backWithin is how long a replica may take to come back by itself.
+const backWithin = time.Minute
 
 // comeBack waits until all replicas answer: they do so by themselves.
 func (f *faulty) comeBack() {
