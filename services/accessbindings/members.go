@@ -89,7 +89,9 @@ func (s *Subjects) BatchGetGroups(ctx context.Context, req *accessv1.BatchGetGro
 	err := s.committer.read(ctx, func(ctx context.Context, st *store, q sqldb.Querier) error {
 		groups, err := st.groups(ctx, q, req.GetIds())
 		for _, g := range groups {
-			resp.Groups = append(resp.Groups, &accessv1.BatchGetGroupsResponse_Group{Id: g.ID, OrganizationId: g.OrganizationID, Name: g.Name})
+			resp.Groups = append(resp.Groups, &accessv1.BatchGetGroupsResponse_Group{
+				Id: g.ID, OrganizationId: g.OrganizationID, Name: g.Name, External: g.ExternalID != "",
+			})
 		}
 		return err
 	})

@@ -222,6 +222,10 @@ func TestOnlyIdentityChangesSubjects(t *testing.T) {
 					Sessions: []*accessv1.RevokedSession{{SessionId: id, ExpiresAt: timestamppb.Now()}}})
 				return err
 			},
+			"UpdateMemberships": func(c accessv1.SubjectServiceClient) error {
+				_, err := c.UpdateMemberships(w.User(olga.ID), &accessv1.UpdateMembershipsRequest{Subject: vera.proto(), OrganizationId: org1.ID})
+				return err
+			},
 			"RevokeToken": func(c accessv1.SubjectServiceClient) error {
 				_, err := c.RevokeToken(w.User(olga.ID), &accessv1.RevokeTokenRequest{TokenId: id, ExpiresAt: timestamppb.Now()})
 				return err

@@ -55,6 +55,11 @@ func subjectTypeOf(userID string) string {
 	return authn.UserAccount
 }
 
+// subject names the user for the checker.
+func (u User) subject() *accessv1.Subject {
+	return &accessv1.Subject{Type: subjectTypeOf(u.ID), Id: u.ID}
+}
+
 // nameIDProblem says what is wrong with a name id, "" when nothing is.
 func nameIDProblem(nameID string) string {
 	switch {

@@ -28,6 +28,7 @@ const (
 	permUpdateMapping = "organization-manager.groupMappings.update"
 	permDeleteMapping = "organization-manager.groupMappings.delete"
 	permGroupMembers  = "organization-manager.groups.updateMembers"
+	permExternalGroup = "organization-manager.groups.updateExternal" // of an external group (GR-4)
 )
 
 // maxMappingItems bounds the items of a mapping.
@@ -236,27 +237,35 @@ func (s *Service) mayMap(ctx context.Context, f SAMLFederation, deltas []*orgv1.
 	if err != nil {
 		return err
 	}
-	here := make(map[string]bool, len(found))
+	wants := make(map[string]string, len(found)) // permission, of a group in the organization
 	for _, g := range found {
-		here[g.GetId()] = g.GetOrganizationId() == f.OrganizationID
+		switch {
+		case g.GetOrganizationId() != f.OrganizationID:
+		case g.GetExternal():
+			wants[g.GetId()] = permExternalGroup
+		default:
+			wants[g.GetId()] = permGroupMembers
+		}
 	}
-	var refs []authz.Resource
+	refs := map[string][]authz.Resource{} // by permission
 	for i, d := range deltas {
 		groupID := d.GetItem().GetInternalGroupId()
 		switch {
-		case here[groupID]:
-			refs = append(refs, authz.Resource{Type: typeGroup, ID: groupID})
+		case wants[groupID] != "":
+			refs[wants[groupID]] = append(refs[wants[groupID]], authz.Resource{Type: typeGroup, ID: groupID})
 		case d.GetAction() == orgv1.GroupMappingItemDelta_ADD:
 			return errGroupNotFound.Withf("group_mapping_item_deltas[%d].item.internal_group_id: no group of the organization has this id", i)
 		}
 	}
-	for some := range slices.Chunk(refs, authz.MaxEach) {
-		may, err := s.decider.AuthorizeEach(ctx, authn.FromContext(ctx), permGroupMembers, some)
-		if err != nil {
-			return err
-		}
-		if i := slices.Index(may, false); i >= 0 {
-			return apierr.Denied(apierr.ReasonPermissionDenied, "permission %s on group %s is missing (AS-19)", permGroupMembers, some[i].ID)
+	for _, permission := range []string{permGroupMembers, permExternalGroup} {
+		for some := range slices.Chunk(refs[permission], authz.MaxEach) {
+			may, err := s.decider.AuthorizeEach(ctx, authn.FromContext(ctx), permission, some)
+			if err != nil {
+				return err
+			}
+			if i := slices.Index(may, false); i >= 0 {
+				return apierr.Denied(apierr.ReasonPermissionDenied, "permission %s on group %s is missing (AS-19)", permission, some[i].ID)
+			}
 		}
 	}
 	return nil

@@ -132,5 +132,16 @@ func TestAS19_MappingNeedsRoleOnGroup(t *testing.T) {
 			})
 			w.done(op, err, new(orgv1.UpdateGroupMappingItemsResponse))
 		}
+		// An external group wants the role that changes one (GR-4).
+		op, err = orgv1.NewGroupServiceClient(w.Conn).CreateExternal(olga.ctx, &orgv1.CreateExternalGroupRequest{
+			OrganizationId: org, Name: "three", SubjectContainerId: f.GetId(), ExternalId: "a",
+		})
+		three := new(orgv1.Group)
+		w.done(op, err, three)
+		w.grant(olga, typeGroup, three.GetId(), "organization-manager.groups.memberAdmin", vera)
+		_, err = w.mappings().UpdateItems(vera.ctx, &orgv1.UpdateGroupMappingItemsRequest{
+			FederationId: f.GetId(), GroupMappingItemDeltas: []*orgv1.GroupMappingItemDelta{itemDelta(orgv1.GroupMappingItemDelta_ADD, "a", three.GetId())},
+		})
+		wantCode(t, err, codes.PermissionDenied, apierr.ReasonPermissionDenied)
 	})
 }

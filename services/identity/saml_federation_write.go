@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"slices"
@@ -134,11 +135,11 @@ func (s *Service) handleFederations() {
 }
 
 // insertFederationOperation adds an operation on a federation; one with a response is
-// done.
+// done. What a sign-in makes, the federation has made.
 func (s *Service) insertFederationOperation(ctx context.Context, tx *sql.Tx, f SAMLFederation, description string, metadata, response proto.Message) (operation.Operation, error) {
 	return s.operations.Insert(ctx, tx, operation.New{
 		Resource: f.resource(), ViewPermission: permGetFederation, Description: description,
-		CreatedBy: authn.FromContext(ctx).ID, Metadata: metadata, Response: response,
+		CreatedBy: cmp.Or(authn.FromContext(ctx).ID, f.ID), Metadata: metadata, Response: response,
 	})
 }
 

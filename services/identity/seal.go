@@ -7,6 +7,7 @@ import (
 
 	"github.com/bindery-iam/bindery/pkg/secret"
 	"github.com/bindery-iam/bindery/services/identity/oslogin"
+	"github.com/bindery-iam/bindery/services/identity/saml"
 )
 
 // sealedSigningKeys are the private keys of those that sign; empty in retired ones.
@@ -16,7 +17,7 @@ var sealedSigningKeys = secret.Column{
 
 // Sealed are the columns of this unit whose values are sealed.
 func Sealed() []secret.Column {
-	return []secret.Column{sealedSigningKeys, sealedAccessKeys, oslogin.SealedAuthorities}
+	return []secret.Column{sealedSigningKeys, sealedAccessKeys, oslogin.SealedAuthorities, saml.SealedKeys}
 }
 
 // unseal opens the value of a row.

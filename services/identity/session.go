@@ -99,10 +99,15 @@ func (s *sessions) CreateSession(ctx context.Context, req *identityv1.CreateSess
 // beginSession begins a session of a user, for a client on a device, and returns its
 // first refresh token. Fails: QUOTA_EXCEEDED.
 func (s *Service) beginSession(ctx context.Context, tx *sql.Tx, userID, clientID, device string) (n Session, text string, err error) {
+	return s.beginSessionUntil(ctx, tx, userID, clientID, device, s.now().Add(s.cfg.SessionLife))
+}
+
+// beginSessionUntil is beginSession of one that ends at a time.
+func (s *Service) beginSessionUntil(ctx context.Context, tx *sql.Tx, userID, clientID, device string, until time.Time) (n Session, text string, err error) {
 	now := s.now()
 	n = Session{
 		ID: id.New(id.RefreshToken), UserID: userID, ClientID: clientID, Instance: device, State: Active,
-		CreatedAt: now, LastUsedAt: now, ExpiresAt: now.Add(s.cfg.SessionLife),
+		CreatedAt: now, LastUsedAt: now, ExpiresAt: until,
 	}
 	_, _ = rand.Read(n.Key[:]) // never fails
 	text, hash := newRefreshToken(n.ID)

@@ -153,7 +153,7 @@ func (s *signIns) SignOut(ctx context.Context, text string) error {
 	if err != nil {
 		return err
 	}
-	return s.endSession(authn.NewContext(ctx, authn.Principal{Type: authn.UserAccount, ID: n.UserID}), n.ID, "SIGNED_OUT")
+	return s.endSession(authn.NewContext(ctx, authn.Principal{Type: subjectTypeOf(n.UserID), ID: n.UserID}), n.ID, "SIGNED_OUT")
 }
 
 // Allow makes a code for a program of the user of a live session.
@@ -212,7 +212,11 @@ func (s *signIns) programSession(ctx context.Context, sessionID string, c signin
 		if !u.mayAct() {
 			return signin.ErrSpent
 		}
-		n, text, err := s.beginSession(ctx, tx, u.ID, c.ClientID, c.Device)
+		until := s.now().Add(s.cfg.SessionLife)
+		if u.FederationID != "" {
+			until = from.ExpiresAt // how long the organization wants nobody asked
+		}
+		n, text, err := s.beginSessionUntil(ctx, tx, u.ID, c.ClientID, c.Device, until)
 		if err != nil {
 			return err
 		}

@@ -183,7 +183,7 @@ func New(ctx context.Context, base server.Base) (*Service, error) {
 	if err := s.keys.open(ctx); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(s.resealAccessKeys(ctx), s.resealAuthorities(ctx)); err != nil {
+	if err := errors.Join(s.resealAccessKeys(ctx), s.resealAuthorities(ctx), s.resealFederationKeys(ctx)); err != nil {
 		return nil, err
 	}
 	s.issuer = &authn.Issuer{Key: s.keys.signing, Epoch: s.keys.epoch, Now: base.Now}

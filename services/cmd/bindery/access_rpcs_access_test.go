@@ -219,6 +219,12 @@ var treeRPCs = []rpc{
 		},
 	},
 	{
+		method: "bindery.access.v1.SubjectService/UpdateMemberships", on: organization, guard: onlyIdentity,
+		request: func(n *node) proto.Message {
+			return &accessv1.UpdateMembershipsRequest{Subject: n.owner.subject(), OrganizationId: n.id, RemoveGroupIds: []string{"x"}}
+		},
+	},
+	{
 		method: "bindery.access.v1.SubjectService/RevokeToken", guard: onlyIdentity,
 		request: fixed(&accessv1.RevokeTokenRequest{TokenId: make([]byte, 16), ExpiresAt: timestamppb.Now()}),
 	},

@@ -55,6 +55,7 @@ var repeatable = map[string]string{
 	"/bindery.access.v1.ResourceService/RemoveResource":                                        "finds the resource removed",
 	"/bindery.access.v1.SubjectService/SetSubject":                                             "finds the subject in that state",
 	"/bindery.access.v1.SubjectService/UpdateMembers":                                          "finds the members as they are to be",
+	"/bindery.access.v1.SubjectService/UpdateMemberships":                                      "finds the memberships as they are to be",
 	"/bindery.notification.v1.NotificationService/Notify":                                      "finds the notice taken, by its id",
 	"/bindery.access.v1.SubjectService/RemoveMembership":                                       "finds the subject out of the organization",
 	"/bindery.access.v1.SubjectService/RevokeToken":                                            "finds the token revoked",

@@ -25,10 +25,11 @@ import (
 const loginWithin = 10 * time.Minute
 
 type loginCommand struct {
-	Server    string `required:"" placeholder:"URL" help:"Public URL of the installation, as serve was given by --public-url."`
-	TLSCA     string `name:"tls-ca" placeholder:"FILE" help:"Authorities of the certificate of the server, PEM; those of the system when empty."`
-	NoBrowser bool   `help:"Only print the address to open, which must be opened on this machine."`
-	Device    bool   `help:"Show a code to type in by a browser on any other machine."`
+	Server     string `required:"" placeholder:"URL" help:"Public URL of the installation, as serve was given by --public-url."`
+	TLSCA      string `name:"tls-ca" placeholder:"FILE" help:"Authorities of the certificate of the server, PEM; those of the system when empty."`
+	NoBrowser  bool   `help:"Only print the address to open, which must be opened on this machine."`
+	Federation string `placeholder:"ID" help:"Id of the SAML federation to sign in through; the browser asks when empty."`
+	Device     bool   `help:"Show a code to type in by a browser on any other machine."`
 	sessionFlags
 }
 
@@ -78,10 +79,14 @@ func (c loginCommand) byBrowser(ctx context.Context, s *keptSession, out io.Writ
 	}
 	defer answer.close()
 	verifier, state := oauth2.GenerateVerifier(), rand.Text()
-	at := s.Server + "/login/authorize?" + url.Values{
+	query := url.Values{
 		"response_type": {"code"}, "client_id": {signin.CLI}, "redirect_uri": {answer.uri}, "state": {state}, "device": {device()},
 		"code_challenge": {oauth2.S256ChallengeFromVerifier(verifier)}, "code_challenge_method": {"S256"},
-	}.Encode()
+	}
+	if c.Federation != "" {
+		query.Set("federation", c.Federation)
+	}
+	at := s.Server + "/login/authorize?" + query.Encode()
 	if _, err := fmt.Fprintf(out, "To sign in, open\n\n  %s\n\n", at); err != nil {
 		return err
 	}

@@ -111,6 +111,11 @@ func (s *service) choose(w http.ResponseWriter, r *http.Request) error {
 		}
 		p.Links = append(p.Links, link{at, c.title()})
 	}
+	at := "/login/saml"
+	if target != "" {
+		at += "?" + url.Values{"return": {target}}.Encode()
+	}
+	p.Links = append(p.Links, link{at, "Your organization"})
 	s.show(w, http.StatusOK, p)
 	return nil
 }
@@ -198,24 +203,30 @@ func (s *service) answered(r *http.Request, c *client, f flow) (Identity, error)
 	return c.identify(r.Context(), d, s.redirectURI(c), code, f.Verifier, f.Nonce)
 }
 
-// enter begins a session in the browser, in place of one that it had.
+// enter begins a session in the browser.
 func (s *service) enter(w http.ResponseWriter, r *http.Request, c *client, f flow, who Identity) error {
 	g, err := s.Directory.SignIn(r.Context(), c.Provider, who, deviceOf(r))
 	if err != nil {
 		return err
 	}
+	before, _ := cookie[signedIn](s, r, cookieSession) // nothing when there is none
+	return s.hold(w, r, g, signedIn{Secret: g.Secret, Provider: c.Name}, before.Secret, f.Return)
+}
+
+// hold keeps a session in the browser, in place of one that it had, "" for none, and
+// leads on.
+func (s *service) hold(w http.ResponseWriter, r *http.Request, g Grant, c signedIn, before, target string) error {
 	life := g.Expires.Sub(s.Now())
-	text, err := seal(s.seal, cookieSession, signedIn{Secret: g.Secret, Provider: c.Name}, life)
+	text, err := seal(s.seal, cookieSession, c, life)
 	if err != nil {
 		return err
 	}
-	if before, err := cookie[signedIn](s, r, cookieSession); err == nil {
-		if err := s.Directory.SignOut(r.Context(), before.Secret); err != nil {
+	if before != "" {
+		if err := s.Directory.SignOut(r.Context(), before); err != nil {
 			return err
 		}
 	}
 	s.setCookie(w, cookieSession, text, life)
-	target := f.Return
 	if target == "" {
 		target = "/login"
 	}

@@ -17,6 +17,7 @@ type page struct {
 	Action string // of the form; none when empty
 	Fields []field
 	Input  string // label of the one text field; none when empty
+	Named  string // what that field is called; user_code when empty
 	Button string
 	Refuse bool // whether there is a button that says no
 	Again  bool // whether it leads back to /login
@@ -49,7 +50,7 @@ var layout = template.Must(template.New("page").Parse(`<!doctype html>
 {{range .Links}}<a href="{{.URL}}">{{.Text}}</a>
 {{end}}{{if .Action}}<form method="post" action="{{.Action}}">
 {{range .Fields}}<input type="hidden" name="{{.Name}}" value="{{.Value}}">
-{{end}}{{with .Input}}<label>{{.}} <input name="user_code" autocomplete="off" autofocus></label>
+{{end}}{{with .Input}}<label>{{.}} <input name="{{or $.Named "user_code"}}" autocomplete="off" autofocus></label>
 {{end}}<button>{{.Button}}</button>
 {{if .Refuse}}<button name="answer" value="no">Refuse</button>
 {{end}}</form>

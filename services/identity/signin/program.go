@@ -67,7 +67,11 @@ func (s *service) ask(w http.ResponseWriter, r *http.Request) error {
 	}
 	_, session, err := s.present(r)
 	if errors.Is(err, ErrOver) {
-		http.Redirect(w, r, "/login?"+url.Values{"return": {r.URL.RequestURI()}}.Encode(), http.StatusSeeOther)
+		to := "/login?" + url.Values{"return": {r.URL.RequestURI()}}.Encode()
+		if federation := single(r, "federation"); federation != "" {
+			to = beginFederation(federation, r.URL.RequestURI())
+		}
+		http.Redirect(w, r, to, http.StatusSeeOther)
 		return nil
 	}
 	if err != nil {

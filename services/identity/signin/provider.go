@@ -53,7 +53,7 @@ type Provider struct {
 var providerName = regexp.MustCompile(`^[a-z][-a-z0-9]{0,30}$`)
 
 // reserved are the paths under /login that are no provider's.
-var reserved = []string{"authorize", "callback", "iam-token", "token", "device"}
+var reserved = []string{"authorize", "callback", "iam-token", "token", "device", "saml"}
 
 // maxFile bounds the files of a provider.
 const maxFile = 64 << 10

@@ -43,6 +43,7 @@ type Code struct {
 // are shown as "try again", but for those that are named.
 type Directory interface {
 	Devices
+	Federations
 
 	// SignIn begins a session of a browser for somebody whom a provider vouches for.
 	// Fails: ErrNoAccount, ErrMayNot.
@@ -123,6 +124,11 @@ func Register(mux *http.ServeMux, c Config) error {
 		"GET /login":                     s.choose,
 		"GET /login/{provider}":          s.begin,
 		"GET /login/callback/{provider}": s.callback,
+		"GET /login/saml":                s.askFederation,
+		"POST /login/saml":               s.findFederation,
+		"GET /login/saml/{federation}":   s.toFederation,
+		"GET " + pathOfMetadata:          s.federationMetadata,
+		"POST " + pathOfAnswers:          s.fromFederation,
 		"GET /login/authorize":           s.ask,
 		"POST /login/authorize":          s.allow,
 		"POST /login/token":              s.token,
@@ -147,6 +153,7 @@ func newService(c Config) (*service, error) {
 		return nil, fmt.Errorf("public URL: %w", err)
 	}
 	s := &service{Config: c, origin: origin, secure: origin.Scheme == "https", limits: newLimiter(c.Now), csrf: http.NewCrossOriginProtection()}
+	s.csrf.AddInsecureBypassPattern("POST " + pathOfAnswers) // which the provider has browsers post
 	if s.seal, err = newSealer(c.Key, c.Now); err != nil {
 		return nil, err
 	}
@@ -250,6 +257,8 @@ func (s *service) fail(w http.ResponseWriter, r *http.Request, err error) {
 		shown = errNoSession
 	case errors.Is(err, ErrSpent):
 		shown = errLost
+	case errors.Is(err, ErrNoFederation):
+		shown = errNoFederation
 	default:
 		log.From(r.Context()).Warn("sign-in failed", zap.String("path", r.Pattern), zap.Error(err))
 		shown = errAway

@@ -313,6 +313,136 @@ func (x *UpdateMembersResponse) GetRevision() int64 {
 	return 0
 }
 
+// Request of UpdateMemberships.
+type UpdateMembershipsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whom it is about: a user of a federation or user pool.
+	Subject *Subject `protobuf:"bytes,1,opt,name=subject,proto3" json:"subject,omitempty"`
+	// The organization whose groups are meant.
+	OrganizationId string `protobuf:"bytes,2,opt,name=organization_id,json=organizationId,proto3" json:"organization_id,omitempty"`
+	// Ids of groups to be in, each once. Where the subject is a member already it stays
+	// one.
+	AddGroupIds []string `protobuf:"bytes,3,rep,name=add_group_ids,json=addGroupIds,proto3" json:"add_group_ids,omitempty"`
+	// Ids of groups to be out of, each once, and none of the others.
+	RemoveGroupIds []string `protobuf:"bytes,4,rep,name=remove_group_ids,json=removeGroupIds,proto3" json:"remove_group_ids,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *UpdateMembershipsRequest) Reset() {
+	*x = UpdateMembershipsRequest{}
+	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateMembershipsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateMembershipsRequest) ProtoMessage() {}
+
+func (x *UpdateMembershipsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateMembershipsRequest.ProtoReflect.Descriptor instead.
+func (*UpdateMembershipsRequest) Descriptor() ([]byte, []int) {
+	return file_bindery_access_v1_subject_service_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *UpdateMembershipsRequest) GetSubject() *Subject {
+	if x != nil {
+		return x.Subject
+	}
+	return nil
+}
+
+func (x *UpdateMembershipsRequest) GetOrganizationId() string {
+	if x != nil {
+		return x.OrganizationId
+	}
+	return ""
+}
+
+func (x *UpdateMembershipsRequest) GetAddGroupIds() []string {
+	if x != nil {
+		return x.AddGroupIds
+	}
+	return nil
+}
+
+func (x *UpdateMembershipsRequest) GetRemoveGroupIds() []string {
+	if x != nil {
+		return x.RemoveGroupIds
+	}
+	return nil
+}
+
+// Answer of UpdateMemberships.
+type UpdateMembershipsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Revision at which the change is in force.
+	Revision int64 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Of the groups to be in, those that are not there, are of another organization, or
+	// full: the subject did not become a member.
+	LeftOutGroupIds []string `protobuf:"bytes,2,rep,name=left_out_group_ids,json=leftOutGroupIds,proto3" json:"left_out_group_ids,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *UpdateMembershipsResponse) Reset() {
+	*x = UpdateMembershipsResponse{}
+	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateMembershipsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateMembershipsResponse) ProtoMessage() {}
+
+func (x *UpdateMembershipsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateMembershipsResponse.ProtoReflect.Descriptor instead.
+func (*UpdateMembershipsResponse) Descriptor() ([]byte, []int) {
+	return file_bindery_access_v1_subject_service_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *UpdateMembershipsResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *UpdateMembershipsResponse) GetLeftOutGroupIds() []string {
+	if x != nil {
+		return x.LeftOutGroupIds
+	}
+	return nil
+}
+
 // Request of RevokeToken.
 type RevokeTokenRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -326,7 +456,7 @@ type RevokeTokenRequest struct {
 
 func (x *RevokeTokenRequest) Reset() {
 	*x = RevokeTokenRequest{}
-	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[4]
+	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -338,7 +468,7 @@ func (x *RevokeTokenRequest) String() string {
 func (*RevokeTokenRequest) ProtoMessage() {}
 
 func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[4]
+	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -351,7 +481,7 @@ func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
 func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
-	return file_bindery_access_v1_subject_service_proto_rawDescGZIP(), []int{4}
+	return file_bindery_access_v1_subject_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *RevokeTokenRequest) GetTokenId() []byte {
@@ -379,7 +509,7 @@ type RevokeTokenResponse struct {
 
 func (x *RevokeTokenResponse) Reset() {
 	*x = RevokeTokenResponse{}
-	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[5]
+	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -391,7 +521,7 @@ func (x *RevokeTokenResponse) String() string {
 func (*RevokeTokenResponse) ProtoMessage() {}
 
 func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[5]
+	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -404,7 +534,7 @@ func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenResponse.ProtoReflect.Descriptor instead.
 func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
-	return file_bindery_access_v1_subject_service_proto_rawDescGZIP(), []int{5}
+	return file_bindery_access_v1_subject_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *RevokeTokenResponse) GetRevision() int64 {
@@ -425,7 +555,7 @@ type RevokeSessionsRequest struct {
 
 func (x *RevokeSessionsRequest) Reset() {
 	*x = RevokeSessionsRequest{}
-	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[6]
+	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -437,7 +567,7 @@ func (x *RevokeSessionsRequest) String() string {
 func (*RevokeSessionsRequest) ProtoMessage() {}
 
 func (x *RevokeSessionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[6]
+	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -450,7 +580,7 @@ func (x *RevokeSessionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeSessionsRequest.ProtoReflect.Descriptor instead.
 func (*RevokeSessionsRequest) Descriptor() ([]byte, []int) {
-	return file_bindery_access_v1_subject_service_proto_rawDescGZIP(), []int{6}
+	return file_bindery_access_v1_subject_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *RevokeSessionsRequest) GetSessions() []*RevokedSession {
@@ -474,7 +604,7 @@ type RevokedSession struct {
 
 func (x *RevokedSession) Reset() {
 	*x = RevokedSession{}
-	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[7]
+	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -486,7 +616,7 @@ func (x *RevokedSession) String() string {
 func (*RevokedSession) ProtoMessage() {}
 
 func (x *RevokedSession) ProtoReflect() protoreflect.Message {
-	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[7]
+	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -499,7 +629,7 @@ func (x *RevokedSession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokedSession.ProtoReflect.Descriptor instead.
 func (*RevokedSession) Descriptor() ([]byte, []int) {
-	return file_bindery_access_v1_subject_service_proto_rawDescGZIP(), []int{7}
+	return file_bindery_access_v1_subject_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *RevokedSession) GetSessionId() []byte {
@@ -527,7 +657,7 @@ type RevokeSessionsResponse struct {
 
 func (x *RevokeSessionsResponse) Reset() {
 	*x = RevokeSessionsResponse{}
-	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[8]
+	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -539,7 +669,7 @@ func (x *RevokeSessionsResponse) String() string {
 func (*RevokeSessionsResponse) ProtoMessage() {}
 
 func (x *RevokeSessionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[8]
+	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -552,7 +682,7 @@ func (x *RevokeSessionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeSessionsResponse.ProtoReflect.Descriptor instead.
 func (*RevokeSessionsResponse) Descriptor() ([]byte, []int) {
-	return file_bindery_access_v1_subject_service_proto_rawDescGZIP(), []int{8}
+	return file_bindery_access_v1_subject_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *RevokeSessionsResponse) GetRevision() int64 {
@@ -575,7 +705,7 @@ type ListMembershipsRequest struct {
 
 func (x *ListMembershipsRequest) Reset() {
 	*x = ListMembershipsRequest{}
-	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[9]
+	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -587,7 +717,7 @@ func (x *ListMembershipsRequest) String() string {
 func (*ListMembershipsRequest) ProtoMessage() {}
 
 func (x *ListMembershipsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[9]
+	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -600,7 +730,7 @@ func (x *ListMembershipsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMembershipsRequest.ProtoReflect.Descriptor instead.
 func (*ListMembershipsRequest) Descriptor() ([]byte, []int) {
-	return file_bindery_access_v1_subject_service_proto_rawDescGZIP(), []int{9}
+	return file_bindery_access_v1_subject_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListMembershipsRequest) GetSubject() *Subject {
@@ -628,7 +758,7 @@ type ListMembershipsResponse struct {
 
 func (x *ListMembershipsResponse) Reset() {
 	*x = ListMembershipsResponse{}
-	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[10]
+	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -640,7 +770,7 @@ func (x *ListMembershipsResponse) String() string {
 func (*ListMembershipsResponse) ProtoMessage() {}
 
 func (x *ListMembershipsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[10]
+	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -653,7 +783,7 @@ func (x *ListMembershipsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMembershipsResponse.ProtoReflect.Descriptor instead.
 func (*ListMembershipsResponse) Descriptor() ([]byte, []int) {
-	return file_bindery_access_v1_subject_service_proto_rawDescGZIP(), []int{10}
+	return file_bindery_access_v1_subject_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListMembershipsResponse) GetContainers() []*Resource {
@@ -676,7 +806,7 @@ type RemoveMembershipRequest struct {
 
 func (x *RemoveMembershipRequest) Reset() {
 	*x = RemoveMembershipRequest{}
-	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[11]
+	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -688,7 +818,7 @@ func (x *RemoveMembershipRequest) String() string {
 func (*RemoveMembershipRequest) ProtoMessage() {}
 
 func (x *RemoveMembershipRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[11]
+	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -701,7 +831,7 @@ func (x *RemoveMembershipRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveMembershipRequest.ProtoReflect.Descriptor instead.
 func (*RemoveMembershipRequest) Descriptor() ([]byte, []int) {
-	return file_bindery_access_v1_subject_service_proto_rawDescGZIP(), []int{11}
+	return file_bindery_access_v1_subject_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RemoveMembershipRequest) GetOrganizationId() string {
@@ -731,7 +861,7 @@ type RemoveMembershipResponse struct {
 
 func (x *RemoveMembershipResponse) Reset() {
 	*x = RemoveMembershipResponse{}
-	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[12]
+	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -743,7 +873,7 @@ func (x *RemoveMembershipResponse) String() string {
 func (*RemoveMembershipResponse) ProtoMessage() {}
 
 func (x *RemoveMembershipResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[12]
+	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -756,7 +886,7 @@ func (x *RemoveMembershipResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveMembershipResponse.ProtoReflect.Descriptor instead.
 func (*RemoveMembershipResponse) Descriptor() ([]byte, []int) {
-	return file_bindery_access_v1_subject_service_proto_rawDescGZIP(), []int{12}
+	return file_bindery_access_v1_subject_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RemoveMembershipResponse) GetRevision() int64 {
@@ -788,7 +918,7 @@ type ListMembersRequest struct {
 
 func (x *ListMembersRequest) Reset() {
 	*x = ListMembersRequest{}
-	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[13]
+	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -800,7 +930,7 @@ func (x *ListMembersRequest) String() string {
 func (*ListMembersRequest) ProtoMessage() {}
 
 func (x *ListMembersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[13]
+	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -813,7 +943,7 @@ func (x *ListMembersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMembersRequest.ProtoReflect.Descriptor instead.
 func (*ListMembersRequest) Descriptor() ([]byte, []int) {
-	return file_bindery_access_v1_subject_service_proto_rawDescGZIP(), []int{13}
+	return file_bindery_access_v1_subject_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListMembersRequest) GetContainer() *Resource {
@@ -850,7 +980,7 @@ type ListMembersResponse struct {
 
 func (x *ListMembersResponse) Reset() {
 	*x = ListMembersResponse{}
-	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[14]
+	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -862,7 +992,7 @@ func (x *ListMembersResponse) String() string {
 func (*ListMembersResponse) ProtoMessage() {}
 
 func (x *ListMembersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[14]
+	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -875,7 +1005,7 @@ func (x *ListMembersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMembersResponse.ProtoReflect.Descriptor instead.
 func (*ListMembersResponse) Descriptor() ([]byte, []int) {
-	return file_bindery_access_v1_subject_service_proto_rawDescGZIP(), []int{14}
+	return file_bindery_access_v1_subject_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListMembersResponse) GetMembers() []*Subject {
@@ -903,7 +1033,7 @@ type BatchGetGroupsRequest struct {
 
 func (x *BatchGetGroupsRequest) Reset() {
 	*x = BatchGetGroupsRequest{}
-	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[15]
+	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -915,7 +1045,7 @@ func (x *BatchGetGroupsRequest) String() string {
 func (*BatchGetGroupsRequest) ProtoMessage() {}
 
 func (x *BatchGetGroupsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[15]
+	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -928,7 +1058,7 @@ func (x *BatchGetGroupsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchGetGroupsRequest.ProtoReflect.Descriptor instead.
 func (*BatchGetGroupsRequest) Descriptor() ([]byte, []int) {
-	return file_bindery_access_v1_subject_service_proto_rawDescGZIP(), []int{15}
+	return file_bindery_access_v1_subject_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *BatchGetGroupsRequest) GetIds() []string {
@@ -949,7 +1079,7 @@ type BatchGetGroupsResponse struct {
 
 func (x *BatchGetGroupsResponse) Reset() {
 	*x = BatchGetGroupsResponse{}
-	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[16]
+	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -961,7 +1091,7 @@ func (x *BatchGetGroupsResponse) String() string {
 func (*BatchGetGroupsResponse) ProtoMessage() {}
 
 func (x *BatchGetGroupsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[16]
+	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -974,7 +1104,7 @@ func (x *BatchGetGroupsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchGetGroupsResponse.ProtoReflect.Descriptor instead.
 func (*BatchGetGroupsResponse) Descriptor() ([]byte, []int) {
-	return file_bindery_access_v1_subject_service_proto_rawDescGZIP(), []int{16}
+	return file_bindery_access_v1_subject_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *BatchGetGroupsResponse) GetGroups() []*BatchGetGroupsResponse_Group {
@@ -992,14 +1122,16 @@ type BatchGetGroupsResponse_Group struct {
 	// Id of the organization that it belongs to.
 	OrganizationId string `protobuf:"bytes,2,opt,name=organization_id,json=organizationId,proto3" json:"organization_id,omitempty"`
 	// Name of the group, unique in its organization.
-	Name          string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	Name string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	// Whether it stands for a group of a federation or user pool (GR-4).
+	External      bool `protobuf:"varint,4,opt,name=external,proto3" json:"external,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *BatchGetGroupsResponse_Group) Reset() {
 	*x = BatchGetGroupsResponse_Group{}
-	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[17]
+	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1011,7 +1143,7 @@ func (x *BatchGetGroupsResponse_Group) String() string {
 func (*BatchGetGroupsResponse_Group) ProtoMessage() {}
 
 func (x *BatchGetGroupsResponse_Group) ProtoReflect() protoreflect.Message {
-	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[17]
+	mi := &file_bindery_access_v1_subject_service_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1024,7 +1156,7 @@ func (x *BatchGetGroupsResponse_Group) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchGetGroupsResponse_Group.ProtoReflect.Descriptor instead.
 func (*BatchGetGroupsResponse_Group) Descriptor() ([]byte, []int) {
-	return file_bindery_access_v1_subject_service_proto_rawDescGZIP(), []int{16, 0}
+	return file_bindery_access_v1_subject_service_proto_rawDescGZIP(), []int{18, 0}
 }
 
 func (x *BatchGetGroupsResponse_Group) GetId() string {
@@ -1046,6 +1178,13 @@ func (x *BatchGetGroupsResponse_Group) GetName() string {
 		return x.Name
 	}
 	return ""
+}
+
+func (x *BatchGetGroupsResponse_Group) GetExternal() bool {
+	if x != nil {
+		return x.External
+	}
+	return false
 }
 
 var File_bindery_access_v1_subject_service_proto protoreflect.FileDescriptor
@@ -1072,7 +1211,15 @@ const file_bindery_access_v1_subject_service_proto_rawDesc = "" +
 	"\x03add\x18\x02 \x03(\v2\x1a.bindery.access.v1.SubjectB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\x03add\x12=\n" +
 	"\x06remove\x18\x03 \x03(\v2\x1a.bindery.access.v1.SubjectB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\x06remove\"3\n" +
 	"\x15UpdateMembersResponse\x12\x1a\n" +
-	"\brevision\x18\x01 \x01(\x03R\brevision\"{\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\"\x84\x02\n" +
+	"\x18UpdateMembershipsRequest\x12<\n" +
+	"\asubject\x18\x01 \x01(\v2\x1a.bindery.access.v1.SubjectB\x06\xbaH\x03\xc8\x01\x01R\asubject\x122\n" +
+	"\x0forganization_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x182R\x0eorganizationId\x127\n" +
+	"\radd_group_ids\x18\x03 \x03(\tB\x13\xbaH\x10\x92\x01\r\x10\xe8\a\x18\x01\"\x06r\x04\x10\x01\x182R\vaddGroupIds\x12=\n" +
+	"\x10remove_group_ids\x18\x04 \x03(\tB\x13\xbaH\x10\x92\x01\r\x10\xe8\a\x18\x01\"\x06r\x04\x10\x01\x182R\x0eremoveGroupIds\"d\n" +
+	"\x19UpdateMembershipsResponse\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\x12+\n" +
+	"\x12left_out_group_ids\x18\x02 \x03(\tR\x0fleftOutGroupIds\"{\n" +
 	"\x12RevokeTokenRequest\x12\"\n" +
 	"\btoken_id\x18\x01 \x01(\fB\a\xbaH\x04z\x02h\x10R\atokenId\x12A\n" +
 	"\n" +
@@ -1113,13 +1260,14 @@ const file_bindery_access_v1_subject_service_proto_rawDesc = "" +
 	"\amembers\x18\x01 \x03(\v2\x1a.bindery.access.v1.SubjectR\amembers\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\":\n" +
 	"\x15BatchGetGroupsRequest\x12!\n" +
-	"\x03ids\x18\x01 \x03(\tB\x0f\xbaH\f\x92\x01\t\x10\xe8\a\"\x04r\x02\x182R\x03ids\"\xb7\x01\n" +
+	"\x03ids\x18\x01 \x03(\tB\x0f\xbaH\f\x92\x01\t\x10\xe8\a\"\x04r\x02\x182R\x03ids\"\xd3\x01\n" +
 	"\x16BatchGetGroupsResponse\x12G\n" +
-	"\x06groups\x18\x01 \x03(\v2/.bindery.access.v1.BatchGetGroupsResponse.GroupR\x06groups\x1aT\n" +
+	"\x06groups\x18\x01 \x03(\v2/.bindery.access.v1.BatchGetGroupsResponse.GroupR\x06groups\x1ap\n" +
 	"\x05Group\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12'\n" +
 	"\x0forganization_id\x18\x02 \x01(\tR\x0eorganizationId\x12\x12\n" +
-	"\x04name\x18\x03 \x01(\tR\x04name2\xb8\b\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x1a\n" +
+	"\bexternal\x18\x04 \x01(\bR\bexternal2\xbb\t\n" +
 	"\x0eSubjectService\x12k\n" +
 	"\n" +
 	"SetSubject\x12$.bindery.access.v1.SetSubjectRequest\x1a%.bindery.access.v1.SetSubjectResponse\"\x10\xca\xd6*\f\x1a\n" +
@@ -1144,6 +1292,9 @@ const file_bindery_access_v1_subject_service_proto_rawDesc = "" +
 	"\x0fresourcemanager\x12w\n" +
 	"\x0eRevokeSessions\x12(.bindery.access.v1.RevokeSessionsRequest\x1a).bindery.access.v1.RevokeSessionsResponse\"\x10\xca\xd6*\f\x1a\n" +
 	"\n" +
+	"\bidentity\x12\x80\x01\n" +
+	"\x11UpdateMemberships\x12+.bindery.access.v1.UpdateMembershipsRequest\x1a,.bindery.access.v1.UpdateMembershipsResponse\"\x10\xca\xd6*\f\x1a\n" +
+	"\n" +
 	"\bidentity\x12\x8b\x01\n" +
 	"\x0fListMemberships\x12).bindery.access.v1.ListMembershipsRequest\x1a*.bindery.access.v1.ListMembershipsResponse\"!\xca\xd6*\x1d\x1a\x1b\n" +
 	"\bidentity\n" +
@@ -1162,68 +1313,73 @@ func file_bindery_access_v1_subject_service_proto_rawDescGZIP() []byte {
 }
 
 var file_bindery_access_v1_subject_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_bindery_access_v1_subject_service_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_bindery_access_v1_subject_service_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_bindery_access_v1_subject_service_proto_goTypes = []any{
 	(SetSubjectRequest_State)(0),         // 0: bindery.access.v1.SetSubjectRequest.State
 	(*SetSubjectRequest)(nil),            // 1: bindery.access.v1.SetSubjectRequest
 	(*SetSubjectResponse)(nil),           // 2: bindery.access.v1.SetSubjectResponse
 	(*UpdateMembersRequest)(nil),         // 3: bindery.access.v1.UpdateMembersRequest
 	(*UpdateMembersResponse)(nil),        // 4: bindery.access.v1.UpdateMembersResponse
-	(*RevokeTokenRequest)(nil),           // 5: bindery.access.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),          // 6: bindery.access.v1.RevokeTokenResponse
-	(*RevokeSessionsRequest)(nil),        // 7: bindery.access.v1.RevokeSessionsRequest
-	(*RevokedSession)(nil),               // 8: bindery.access.v1.RevokedSession
-	(*RevokeSessionsResponse)(nil),       // 9: bindery.access.v1.RevokeSessionsResponse
-	(*ListMembershipsRequest)(nil),       // 10: bindery.access.v1.ListMembershipsRequest
-	(*ListMembershipsResponse)(nil),      // 11: bindery.access.v1.ListMembershipsResponse
-	(*RemoveMembershipRequest)(nil),      // 12: bindery.access.v1.RemoveMembershipRequest
-	(*RemoveMembershipResponse)(nil),     // 13: bindery.access.v1.RemoveMembershipResponse
-	(*ListMembersRequest)(nil),           // 14: bindery.access.v1.ListMembersRequest
-	(*ListMembersResponse)(nil),          // 15: bindery.access.v1.ListMembersResponse
-	(*BatchGetGroupsRequest)(nil),        // 16: bindery.access.v1.BatchGetGroupsRequest
-	(*BatchGetGroupsResponse)(nil),       // 17: bindery.access.v1.BatchGetGroupsResponse
-	(*BatchGetGroupsResponse_Group)(nil), // 18: bindery.access.v1.BatchGetGroupsResponse.Group
-	(*Subject)(nil),                      // 19: bindery.access.v1.Subject
-	(*timestamppb.Timestamp)(nil),        // 20: google.protobuf.Timestamp
-	(*Resource)(nil),                     // 21: bindery.access.v1.Resource
+	(*UpdateMembershipsRequest)(nil),     // 5: bindery.access.v1.UpdateMembershipsRequest
+	(*UpdateMembershipsResponse)(nil),    // 6: bindery.access.v1.UpdateMembershipsResponse
+	(*RevokeTokenRequest)(nil),           // 7: bindery.access.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),          // 8: bindery.access.v1.RevokeTokenResponse
+	(*RevokeSessionsRequest)(nil),        // 9: bindery.access.v1.RevokeSessionsRequest
+	(*RevokedSession)(nil),               // 10: bindery.access.v1.RevokedSession
+	(*RevokeSessionsResponse)(nil),       // 11: bindery.access.v1.RevokeSessionsResponse
+	(*ListMembershipsRequest)(nil),       // 12: bindery.access.v1.ListMembershipsRequest
+	(*ListMembershipsResponse)(nil),      // 13: bindery.access.v1.ListMembershipsResponse
+	(*RemoveMembershipRequest)(nil),      // 14: bindery.access.v1.RemoveMembershipRequest
+	(*RemoveMembershipResponse)(nil),     // 15: bindery.access.v1.RemoveMembershipResponse
+	(*ListMembersRequest)(nil),           // 16: bindery.access.v1.ListMembersRequest
+	(*ListMembersResponse)(nil),          // 17: bindery.access.v1.ListMembersResponse
+	(*BatchGetGroupsRequest)(nil),        // 18: bindery.access.v1.BatchGetGroupsRequest
+	(*BatchGetGroupsResponse)(nil),       // 19: bindery.access.v1.BatchGetGroupsResponse
+	(*BatchGetGroupsResponse_Group)(nil), // 20: bindery.access.v1.BatchGetGroupsResponse.Group
+	(*Subject)(nil),                      // 21: bindery.access.v1.Subject
+	(*timestamppb.Timestamp)(nil),        // 22: google.protobuf.Timestamp
+	(*Resource)(nil),                     // 23: bindery.access.v1.Resource
 }
 var file_bindery_access_v1_subject_service_proto_depIdxs = []int32{
-	19, // 0: bindery.access.v1.SetSubjectRequest.subject:type_name -> bindery.access.v1.Subject
+	21, // 0: bindery.access.v1.SetSubjectRequest.subject:type_name -> bindery.access.v1.Subject
 	0,  // 1: bindery.access.v1.SetSubjectRequest.state:type_name -> bindery.access.v1.SetSubjectRequest.State
-	20, // 2: bindery.access.v1.SetSubjectRequest.expires_at:type_name -> google.protobuf.Timestamp
-	21, // 3: bindery.access.v1.UpdateMembersRequest.container:type_name -> bindery.access.v1.Resource
-	19, // 4: bindery.access.v1.UpdateMembersRequest.add:type_name -> bindery.access.v1.Subject
-	19, // 5: bindery.access.v1.UpdateMembersRequest.remove:type_name -> bindery.access.v1.Subject
-	20, // 6: bindery.access.v1.RevokeTokenRequest.expires_at:type_name -> google.protobuf.Timestamp
-	8,  // 7: bindery.access.v1.RevokeSessionsRequest.sessions:type_name -> bindery.access.v1.RevokedSession
-	20, // 8: bindery.access.v1.RevokedSession.expires_at:type_name -> google.protobuf.Timestamp
-	19, // 9: bindery.access.v1.ListMembershipsRequest.subject:type_name -> bindery.access.v1.Subject
-	21, // 10: bindery.access.v1.ListMembershipsResponse.containers:type_name -> bindery.access.v1.Resource
-	19, // 11: bindery.access.v1.RemoveMembershipRequest.subject:type_name -> bindery.access.v1.Subject
-	21, // 12: bindery.access.v1.ListMembersRequest.container:type_name -> bindery.access.v1.Resource
-	19, // 13: bindery.access.v1.ListMembersResponse.members:type_name -> bindery.access.v1.Subject
-	18, // 14: bindery.access.v1.BatchGetGroupsResponse.groups:type_name -> bindery.access.v1.BatchGetGroupsResponse.Group
-	1,  // 15: bindery.access.v1.SubjectService.SetSubject:input_type -> bindery.access.v1.SetSubjectRequest
-	3,  // 16: bindery.access.v1.SubjectService.UpdateMembers:input_type -> bindery.access.v1.UpdateMembersRequest
-	5,  // 17: bindery.access.v1.SubjectService.RevokeToken:input_type -> bindery.access.v1.RevokeTokenRequest
-	12, // 18: bindery.access.v1.SubjectService.RemoveMembership:input_type -> bindery.access.v1.RemoveMembershipRequest
-	14, // 19: bindery.access.v1.SubjectService.ListMembers:input_type -> bindery.access.v1.ListMembersRequest
-	16, // 20: bindery.access.v1.SubjectService.BatchGetGroups:input_type -> bindery.access.v1.BatchGetGroupsRequest
-	7,  // 21: bindery.access.v1.SubjectService.RevokeSessions:input_type -> bindery.access.v1.RevokeSessionsRequest
-	10, // 22: bindery.access.v1.SubjectService.ListMemberships:input_type -> bindery.access.v1.ListMembershipsRequest
-	2,  // 23: bindery.access.v1.SubjectService.SetSubject:output_type -> bindery.access.v1.SetSubjectResponse
-	4,  // 24: bindery.access.v1.SubjectService.UpdateMembers:output_type -> bindery.access.v1.UpdateMembersResponse
-	6,  // 25: bindery.access.v1.SubjectService.RevokeToken:output_type -> bindery.access.v1.RevokeTokenResponse
-	13, // 26: bindery.access.v1.SubjectService.RemoveMembership:output_type -> bindery.access.v1.RemoveMembershipResponse
-	15, // 27: bindery.access.v1.SubjectService.ListMembers:output_type -> bindery.access.v1.ListMembersResponse
-	17, // 28: bindery.access.v1.SubjectService.BatchGetGroups:output_type -> bindery.access.v1.BatchGetGroupsResponse
-	9,  // 29: bindery.access.v1.SubjectService.RevokeSessions:output_type -> bindery.access.v1.RevokeSessionsResponse
-	11, // 30: bindery.access.v1.SubjectService.ListMemberships:output_type -> bindery.access.v1.ListMembershipsResponse
-	23, // [23:31] is the sub-list for method output_type
-	15, // [15:23] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	22, // 2: bindery.access.v1.SetSubjectRequest.expires_at:type_name -> google.protobuf.Timestamp
+	23, // 3: bindery.access.v1.UpdateMembersRequest.container:type_name -> bindery.access.v1.Resource
+	21, // 4: bindery.access.v1.UpdateMembersRequest.add:type_name -> bindery.access.v1.Subject
+	21, // 5: bindery.access.v1.UpdateMembersRequest.remove:type_name -> bindery.access.v1.Subject
+	21, // 6: bindery.access.v1.UpdateMembershipsRequest.subject:type_name -> bindery.access.v1.Subject
+	22, // 7: bindery.access.v1.RevokeTokenRequest.expires_at:type_name -> google.protobuf.Timestamp
+	10, // 8: bindery.access.v1.RevokeSessionsRequest.sessions:type_name -> bindery.access.v1.RevokedSession
+	22, // 9: bindery.access.v1.RevokedSession.expires_at:type_name -> google.protobuf.Timestamp
+	21, // 10: bindery.access.v1.ListMembershipsRequest.subject:type_name -> bindery.access.v1.Subject
+	23, // 11: bindery.access.v1.ListMembershipsResponse.containers:type_name -> bindery.access.v1.Resource
+	21, // 12: bindery.access.v1.RemoveMembershipRequest.subject:type_name -> bindery.access.v1.Subject
+	23, // 13: bindery.access.v1.ListMembersRequest.container:type_name -> bindery.access.v1.Resource
+	21, // 14: bindery.access.v1.ListMembersResponse.members:type_name -> bindery.access.v1.Subject
+	20, // 15: bindery.access.v1.BatchGetGroupsResponse.groups:type_name -> bindery.access.v1.BatchGetGroupsResponse.Group
+	1,  // 16: bindery.access.v1.SubjectService.SetSubject:input_type -> bindery.access.v1.SetSubjectRequest
+	3,  // 17: bindery.access.v1.SubjectService.UpdateMembers:input_type -> bindery.access.v1.UpdateMembersRequest
+	7,  // 18: bindery.access.v1.SubjectService.RevokeToken:input_type -> bindery.access.v1.RevokeTokenRequest
+	14, // 19: bindery.access.v1.SubjectService.RemoveMembership:input_type -> bindery.access.v1.RemoveMembershipRequest
+	16, // 20: bindery.access.v1.SubjectService.ListMembers:input_type -> bindery.access.v1.ListMembersRequest
+	18, // 21: bindery.access.v1.SubjectService.BatchGetGroups:input_type -> bindery.access.v1.BatchGetGroupsRequest
+	9,  // 22: bindery.access.v1.SubjectService.RevokeSessions:input_type -> bindery.access.v1.RevokeSessionsRequest
+	5,  // 23: bindery.access.v1.SubjectService.UpdateMemberships:input_type -> bindery.access.v1.UpdateMembershipsRequest
+	12, // 24: bindery.access.v1.SubjectService.ListMemberships:input_type -> bindery.access.v1.ListMembershipsRequest
+	2,  // 25: bindery.access.v1.SubjectService.SetSubject:output_type -> bindery.access.v1.SetSubjectResponse
+	4,  // 26: bindery.access.v1.SubjectService.UpdateMembers:output_type -> bindery.access.v1.UpdateMembersResponse
+	8,  // 27: bindery.access.v1.SubjectService.RevokeToken:output_type -> bindery.access.v1.RevokeTokenResponse
+	15, // 28: bindery.access.v1.SubjectService.RemoveMembership:output_type -> bindery.access.v1.RemoveMembershipResponse
+	17, // 29: bindery.access.v1.SubjectService.ListMembers:output_type -> bindery.access.v1.ListMembersResponse
+	19, // 30: bindery.access.v1.SubjectService.BatchGetGroups:output_type -> bindery.access.v1.BatchGetGroupsResponse
+	11, // 31: bindery.access.v1.SubjectService.RevokeSessions:output_type -> bindery.access.v1.RevokeSessionsResponse
+	6,  // 32: bindery.access.v1.SubjectService.UpdateMemberships:output_type -> bindery.access.v1.UpdateMembershipsResponse
+	13, // 33: bindery.access.v1.SubjectService.ListMemberships:output_type -> bindery.access.v1.ListMembershipsResponse
+	25, // [25:34] is the sub-list for method output_type
+	16, // [16:25] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_bindery_access_v1_subject_service_proto_init() }
@@ -1238,7 +1394,7 @@ func file_bindery_access_v1_subject_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_bindery_access_v1_subject_service_proto_rawDesc), len(file_bindery_access_v1_subject_service_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   18,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -224,6 +224,33 @@ func local_request_SubjectService_RevokeSessions_0(ctx context.Context, marshale
 	return msg, metadata, err
 }
 
+func request_SubjectService_UpdateMemberships_0(ctx context.Context, marshaler runtime.Marshaler, client SubjectServiceClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+	var (
+		protoReq UpdateMembershipsRequest
+		metadata runtime.ServerMetadata
+	)
+	if err := marshaler.NewDecoder(req.Body).Decode(&protoReq); err != nil && !errors.Is(err, io.EOF) {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
+	}
+	if req.Body != nil {
+		_, _ = io.Copy(io.Discard, req.Body)
+	}
+	msg, err := client.UpdateMemberships(ctx, &protoReq, grpc.Header(&metadata.HeaderMD), grpc.Trailer(&metadata.TrailerMD))
+	return msg, metadata, err
+}
+
+func local_request_SubjectService_UpdateMemberships_0(ctx context.Context, marshaler runtime.Marshaler, server SubjectServiceServer, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+	var (
+		protoReq UpdateMembershipsRequest
+		metadata runtime.ServerMetadata
+	)
+	if err := marshaler.NewDecoder(req.Body).Decode(&protoReq); err != nil && !errors.Is(err, io.EOF) {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
+	}
+	msg, err := server.UpdateMemberships(ctx, &protoReq)
+	return msg, metadata, err
+}
+
 func request_SubjectService_ListMemberships_0(ctx context.Context, marshaler runtime.Marshaler, client SubjectServiceClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
 	var (
 		protoReq ListMembershipsRequest
@@ -396,6 +423,26 @@ func RegisterSubjectServiceHandlerServer(ctx context.Context, mux *runtime.Serve
 			return
 		}
 		forward_SubjectService_RevokeSessions_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
+	})
+	mux.Handle(http.MethodPost, pattern_SubjectService_UpdateMemberships_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+		ctx, cancel := context.WithCancel(req.Context())
+		defer cancel()
+		var stream runtime.ServerTransportStream
+		ctx = grpc.NewContextWithServerTransportStream(ctx, &stream)
+		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
+		annotatedContext, err := runtime.AnnotateIncomingContext(ctx, mux, req, "/bindery.access.v1.SubjectService/UpdateMemberships", runtime.WithHTTPPathPattern("/bindery.access.v1.SubjectService/UpdateMemberships"))
+		if err != nil {
+			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		resp, md, err := local_request_SubjectService_UpdateMemberships_0(annotatedContext, inboundMarshaler, server, req, pathParams)
+		md.HeaderMD, md.TrailerMD = metadata.Join(md.HeaderMD, stream.Header()), metadata.Join(md.TrailerMD, stream.Trailer())
+		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
+		if err != nil {
+			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		forward_SubjectService_UpdateMemberships_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
 	mux.Handle(http.MethodPost, pattern_SubjectService_ListMemberships_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
@@ -576,6 +623,23 @@ func RegisterSubjectServiceHandlerClient(ctx context.Context, mux *runtime.Serve
 		}
 		forward_SubjectService_RevokeSessions_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
+	mux.Handle(http.MethodPost, pattern_SubjectService_UpdateMemberships_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+		ctx, cancel := context.WithCancel(req.Context())
+		defer cancel()
+		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
+		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/bindery.access.v1.SubjectService/UpdateMemberships", runtime.WithHTTPPathPattern("/bindery.access.v1.SubjectService/UpdateMemberships"))
+		if err != nil {
+			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		resp, md, err := request_SubjectService_UpdateMemberships_0(annotatedContext, inboundMarshaler, client, req, pathParams)
+		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
+		if err != nil {
+			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		forward_SubjectService_UpdateMemberships_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
+	})
 	mux.Handle(http.MethodPost, pattern_SubjectService_ListMemberships_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
 		defer cancel()
@@ -597,23 +661,25 @@ func RegisterSubjectServiceHandlerClient(ctx context.Context, mux *runtime.Serve
 }
 
 var (
-	pattern_SubjectService_SetSubject_0       = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"bindery.access.v1.SubjectService", "SetSubject"}, ""))
-	pattern_SubjectService_UpdateMembers_0    = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"bindery.access.v1.SubjectService", "UpdateMembers"}, ""))
-	pattern_SubjectService_RevokeToken_0      = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"bindery.access.v1.SubjectService", "RevokeToken"}, ""))
-	pattern_SubjectService_RemoveMembership_0 = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"bindery.access.v1.SubjectService", "RemoveMembership"}, ""))
-	pattern_SubjectService_ListMembers_0      = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"bindery.access.v1.SubjectService", "ListMembers"}, ""))
-	pattern_SubjectService_BatchGetGroups_0   = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"bindery.access.v1.SubjectService", "BatchGetGroups"}, ""))
-	pattern_SubjectService_RevokeSessions_0   = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"bindery.access.v1.SubjectService", "RevokeSessions"}, ""))
-	pattern_SubjectService_ListMemberships_0  = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"bindery.access.v1.SubjectService", "ListMemberships"}, ""))
+	pattern_SubjectService_SetSubject_0        = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"bindery.access.v1.SubjectService", "SetSubject"}, ""))
+	pattern_SubjectService_UpdateMembers_0     = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"bindery.access.v1.SubjectService", "UpdateMembers"}, ""))
+	pattern_SubjectService_RevokeToken_0       = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"bindery.access.v1.SubjectService", "RevokeToken"}, ""))
+	pattern_SubjectService_RemoveMembership_0  = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"bindery.access.v1.SubjectService", "RemoveMembership"}, ""))
+	pattern_SubjectService_ListMembers_0       = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"bindery.access.v1.SubjectService", "ListMembers"}, ""))
+	pattern_SubjectService_BatchGetGroups_0    = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"bindery.access.v1.SubjectService", "BatchGetGroups"}, ""))
+	pattern_SubjectService_RevokeSessions_0    = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"bindery.access.v1.SubjectService", "RevokeSessions"}, ""))
+	pattern_SubjectService_UpdateMemberships_0 = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"bindery.access.v1.SubjectService", "UpdateMemberships"}, ""))
+	pattern_SubjectService_ListMemberships_0   = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"bindery.access.v1.SubjectService", "ListMemberships"}, ""))
 )
 
 var (
-	forward_SubjectService_SetSubject_0       = runtime.ForwardResponseMessage
-	forward_SubjectService_UpdateMembers_0    = runtime.ForwardResponseMessage
-	forward_SubjectService_RevokeToken_0      = runtime.ForwardResponseMessage
-	forward_SubjectService_RemoveMembership_0 = runtime.ForwardResponseMessage
-	forward_SubjectService_ListMembers_0      = runtime.ForwardResponseMessage
-	forward_SubjectService_BatchGetGroups_0   = runtime.ForwardResponseMessage
-	forward_SubjectService_RevokeSessions_0   = runtime.ForwardResponseMessage
-	forward_SubjectService_ListMemberships_0  = runtime.ForwardResponseMessage
+	forward_SubjectService_SetSubject_0        = runtime.ForwardResponseMessage
+	forward_SubjectService_UpdateMembers_0     = runtime.ForwardResponseMessage
+	forward_SubjectService_RevokeToken_0       = runtime.ForwardResponseMessage
+	forward_SubjectService_RemoveMembership_0  = runtime.ForwardResponseMessage
+	forward_SubjectService_ListMembers_0       = runtime.ForwardResponseMessage
+	forward_SubjectService_BatchGetGroups_0    = runtime.ForwardResponseMessage
+	forward_SubjectService_RevokeSessions_0    = runtime.ForwardResponseMessage
+	forward_SubjectService_UpdateMemberships_0 = runtime.ForwardResponseMessage
+	forward_SubjectService_ListMemberships_0   = runtime.ForwardResponseMessage
 )

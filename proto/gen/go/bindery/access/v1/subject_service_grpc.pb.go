@@ -19,14 +19,15 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	SubjectService_SetSubject_FullMethodName       = "/bindery.access.v1.SubjectService/SetSubject"
-	SubjectService_UpdateMembers_FullMethodName    = "/bindery.access.v1.SubjectService/UpdateMembers"
-	SubjectService_RevokeToken_FullMethodName      = "/bindery.access.v1.SubjectService/RevokeToken"
-	SubjectService_RemoveMembership_FullMethodName = "/bindery.access.v1.SubjectService/RemoveMembership"
-	SubjectService_ListMembers_FullMethodName      = "/bindery.access.v1.SubjectService/ListMembers"
-	SubjectService_BatchGetGroups_FullMethodName   = "/bindery.access.v1.SubjectService/BatchGetGroups"
-	SubjectService_RevokeSessions_FullMethodName   = "/bindery.access.v1.SubjectService/RevokeSessions"
-	SubjectService_ListMemberships_FullMethodName  = "/bindery.access.v1.SubjectService/ListMemberships"
+	SubjectService_SetSubject_FullMethodName        = "/bindery.access.v1.SubjectService/SetSubject"
+	SubjectService_UpdateMembers_FullMethodName     = "/bindery.access.v1.SubjectService/UpdateMembers"
+	SubjectService_RevokeToken_FullMethodName       = "/bindery.access.v1.SubjectService/RevokeToken"
+	SubjectService_RemoveMembership_FullMethodName  = "/bindery.access.v1.SubjectService/RemoveMembership"
+	SubjectService_ListMembers_FullMethodName       = "/bindery.access.v1.SubjectService/ListMembers"
+	SubjectService_BatchGetGroups_FullMethodName    = "/bindery.access.v1.SubjectService/BatchGetGroups"
+	SubjectService_RevokeSessions_FullMethodName    = "/bindery.access.v1.SubjectService/RevokeSessions"
+	SubjectService_UpdateMemberships_FullMethodName = "/bindery.access.v1.SubjectService/UpdateMemberships"
+	SubjectService_ListMemberships_FullMethodName   = "/bindery.access.v1.SubjectService/ListMemberships"
 )
 
 // SubjectServiceClient is the client API for SubjectService service.
@@ -60,6 +61,12 @@ type SubjectServiceClient interface {
 	BatchGetGroups(ctx context.Context, in *BatchGetGroupsRequest, opts ...grpc.CallOption) (*BatchGetGroupsResponse, error)
 	// Ends login sessions: every token of one is void, whenever it was issued (TK-5).
 	RevokeSessions(ctx context.Context, in *RevokeSessionsRequest, opts ...grpc.CallOption) (*RevokeSessionsResponse, error)
+	// Makes a subject a member of groups of its organization and takes it out of others,
+	// in one change, because its identity provider says so: whoever wrote which groups
+	// of the provider these are could change their members (AS-19). Fails:
+	// SUBJECT_NOT_FOUND, MEMBER_FOREIGN for a subject that is not of the organization
+	// (RH-6).
+	UpdateMemberships(ctx context.Context, in *UpdateMembershipsRequest, opts ...grpc.CallOption) (*UpdateMembershipsResponse, error)
 	// Lists the containers in which a subject is a direct member.
 	ListMemberships(ctx context.Context, in *ListMembershipsRequest, opts ...grpc.CallOption) (*ListMembershipsResponse, error)
 }
@@ -142,6 +149,16 @@ func (c *subjectServiceClient) RevokeSessions(ctx context.Context, in *RevokeSes
 	return out, nil
 }
 
+func (c *subjectServiceClient) UpdateMemberships(ctx context.Context, in *UpdateMembershipsRequest, opts ...grpc.CallOption) (*UpdateMembershipsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UpdateMembershipsResponse)
+	err := c.cc.Invoke(ctx, SubjectService_UpdateMemberships_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *subjectServiceClient) ListMemberships(ctx context.Context, in *ListMembershipsRequest, opts ...grpc.CallOption) (*ListMembershipsResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListMembershipsResponse)
@@ -183,6 +200,12 @@ type SubjectServiceServer interface {
 	BatchGetGroups(context.Context, *BatchGetGroupsRequest) (*BatchGetGroupsResponse, error)
 	// Ends login sessions: every token of one is void, whenever it was issued (TK-5).
 	RevokeSessions(context.Context, *RevokeSessionsRequest) (*RevokeSessionsResponse, error)
+	// Makes a subject a member of groups of its organization and takes it out of others,
+	// in one change, because its identity provider says so: whoever wrote which groups
+	// of the provider these are could change their members (AS-19). Fails:
+	// SUBJECT_NOT_FOUND, MEMBER_FOREIGN for a subject that is not of the organization
+	// (RH-6).
+	UpdateMemberships(context.Context, *UpdateMembershipsRequest) (*UpdateMembershipsResponse, error)
 	// Lists the containers in which a subject is a direct member.
 	ListMemberships(context.Context, *ListMembershipsRequest) (*ListMembershipsResponse, error)
 	mustEmbedUnimplementedSubjectServiceServer()
@@ -215,6 +238,9 @@ func (UnimplementedSubjectServiceServer) BatchGetGroups(context.Context, *BatchG
 }
 func (UnimplementedSubjectServiceServer) RevokeSessions(context.Context, *RevokeSessionsRequest) (*RevokeSessionsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RevokeSessions not implemented")
+}
+func (UnimplementedSubjectServiceServer) UpdateMemberships(context.Context, *UpdateMembershipsRequest) (*UpdateMembershipsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method UpdateMemberships not implemented")
 }
 func (UnimplementedSubjectServiceServer) ListMemberships(context.Context, *ListMembershipsRequest) (*ListMembershipsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListMemberships not implemented")
@@ -366,6 +392,24 @@ func _SubjectService_RevokeSessions_Handler(srv interface{}, ctx context.Context
 	return interceptor(ctx, in, info, handler)
 }
 
+func _SubjectService_UpdateMemberships_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UpdateMembershipsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SubjectServiceServer).UpdateMemberships(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SubjectService_UpdateMemberships_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SubjectServiceServer).UpdateMemberships(ctx, req.(*UpdateMembershipsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _SubjectService_ListMemberships_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListMembershipsRequest)
 	if err := dec(in); err != nil {
@@ -418,6 +462,10 @@ var SubjectService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RevokeSessions",
 			Handler:    _SubjectService_RevokeSessions_Handler,
+		},
+		{
+			MethodName: "UpdateMemberships",
+			Handler:    _SubjectService_UpdateMemberships_Handler,
 		},
 		{
 			MethodName: "ListMemberships",
