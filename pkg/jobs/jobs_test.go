@@ -73,7 +73,7 @@ func depth(t *testing.T, q *jobs.Queue) int64 {
 
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) { // between two looks
 		if time.Now().After(end) {
 			t.Fatalf("%s: not within 10 s", what)
 		}

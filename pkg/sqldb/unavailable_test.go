@@ -178,6 +178,32 @@ func TestServerAway(t *testing.T) {
 	}
 }
 
+// Of half-open connections that wait in the pool one costs a call its deadline, and not each.
+func TestDropIdle(t *testing.T) {
+	const conns = 8
+	db, proxy := behind(t, conns)
+	fill(t, db, conns)
+	within := func(d time.Duration, number string) error {
+		ctx, cancel := context.WithTimeout(t.Context(), d)
+		defer cancel()
+		_, err := insert(ctx, db, number)
+		return err
+	}
+	proxy.Swallow()
+	if err := within(200*time.Millisecond, "swallowed"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("by a half-open connection: %v, want the deadline", err)
+	}
+	proxy.Heal(false)
+	db.DropIdle()
+	if err := within(10*time.Second, "after"); err != nil {
+		t.Fatalf("after the idle connections were dropped: %v", err)
+	}
+	fill(t, db, conns)
+	if n := db.Pool().Stats().Idle; n != conns {
+		t.Errorf("%d connections are kept since, want %d as before", n, conns)
+	}
+}
+
 // Connections to a server that has stopped to take changes do not stay: calls go
 // on as soon as a new connection finds one that does.
 func TestReadOnlyServer(t *testing.T) {

@@ -178,7 +178,7 @@ func (c *badCaller) sendREST(req *http.Request) (*status.Status, int) {
 		c.t.Fatal(err)
 	}
 	if resp.StatusCode == http.StatusOK {
-		c.renew()
+		c.accepted()
 		return status.New(codes.OK, ""), resp.StatusCode
 	}
 	st := new(statuspb.Status)

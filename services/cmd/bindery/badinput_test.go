@@ -120,16 +120,22 @@ func (c *badCaller) context() context.Context {
 	return c.as(c.who)
 }
 
-// send sends bytes and returns the status of the answer. What was accepted has used
-// up the target.
+// send sends bytes and returns the status of the answer.
 func (c *badCaller) send(raw []byte) *status.Status {
 	ctx, cancel := context.WithTimeout(c.context(), 20*time.Second)
 	defer cancel()
 	err := c.call(ctx, raw)
 	if err == nil {
-		c.renew()
+		c.accepted()
 	}
 	return status.Convert(err)
+}
+
+// accepted makes another target after a write was accepted, which has used the last one up.
+func (c *badCaller) accepted() {
+	if !isRead(c.rpc.method) {
+		c.renew()
+	}
 }
 
 // call sends bytes as a request, and reads what a stream answers to its end.
