@@ -40,6 +40,13 @@ type commented struct {
 	tx *commentedTx // that writes and is under way; nil for none
 }
 
+// ResetSession says whether the connection, which waited in the pool, is still good.
+func (c *commented) ResetSession(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, aliveTimeout)
+	defer cancel()
+	return c.Conn.ResetSession(ctx)
+}
+
 // BeginTx begins a transaction: one that writes, and is made for a request, says so.
 func (c *commented) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
 	if opts != (driver.TxOptions{}) {

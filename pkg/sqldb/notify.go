@@ -5,8 +5,10 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // Shared reports whether other processes may use the database at the same time:
@@ -45,10 +47,11 @@ func Notify(ctx context.Context, db *DB, tx *sql.Tx, channel, payload string) er
 }
 
 // Listen calls on for every notification on the channels, until ctx ends or the
-// connection is lost; then it returns why. It calls on("", "") once it listens: what
-// was told before that is not heard. It takes a connection of the pool for itself.
+// connection is lost; then it returns why, within some seconds also where nothing says
+// that it is. It calls on("", "") once it listens: what was told before that is not heard.
+// It takes a connection of the pool for itself.
 func Listen(ctx context.Context, db *DB, channels []string, on func(channel, payload string)) error {
-	conn, err := db.write.Conn(ctx)
+	conn, err := within(ctx, db.write.Conn)
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
@@ -60,20 +63,39 @@ func Listen(ctx context.Context, db *DB, channels []string, on func(channel, pay
 	})
 }
 
+// quiet is for how long a connection that listens may say nothing before it is asked
+// whether it is still there, and how long that may take.
+const quiet = 5 * time.Second
+
 func listen(ctx context.Context, c *pgx.Conn, channels []string, on func(channel, payload string)) error {
 	for _, channel := range channels {
-		if _, err := c.Exec(ctx, "LISTEN "+pgx.Identifier{channel}.Sanitize()); err != nil {
+		if _, err := within(ctx, func(ctx context.Context) (pgconn.CommandTag, error) {
+			return c.Exec(ctx, "LISTEN "+pgx.Identifier{channel}.Sanitize())
+		}); err != nil {
 			return err
 		}
 	}
 	on("", "")
 	for {
-		n, err := c.WaitForNotification(ctx)
-		if err != nil {
+		n, err := within(ctx, c.WaitForNotification)
+		if err == nil {
+			on(n.Channel, n.Payload)
+			continue
+		}
+		if ctx.Err() != nil || c.IsClosed() {
 			return err
 		}
-		on(n.Channel, n.Payload)
+		if _, err := within(ctx, func(ctx context.Context) (struct{}, error) { return struct{}{}, c.Ping(ctx) }); err != nil {
+			return err
+		}
 	}
+}
+
+// within does something for a quiet time at most.
+func within[T any](ctx context.Context, do func(ctx context.Context) (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeout(ctx, quiet)
+	defer cancel()
+	return do(ctx)
 }
 
 // Unsynced is a connection whose commits PostgreSQL answers before they are on disk:

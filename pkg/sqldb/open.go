@@ -113,10 +113,20 @@ func open(cfg Config) (*DB, error) {
 // errNoURL refuses what would become the name of a SQLite file. It does not show it.
 var errNoURL = errors.New("the database is named by a URL that begins with postgres:// or postgresql://, or by the path of a SQLite file")
 
+// What is half-open answers never. The pool makes its connections one after another and
+// without a deadline of anybody's, and a loop in the background may wait without one.
+const (
+	connectTimeout = 10 * time.Second // of each address, where the URL has no connect_timeout
+	aliveTimeout   = 5 * time.Second  // of a connection that waited in the pool
+)
+
 func openPostgreSQL(cfg Config) (*DB, error) {
 	conf, err := pgx.ParseConfig(cfg.URL)
 	if err != nil {
 		return nil, err
+	}
+	if conf.ConnectTimeout == 0 {
+		conf.ConnectTimeout = connectTimeout
 	}
 	if cfg.ReadOnly {
 		conf.RuntimeParams["default_transaction_read_only"] = "on"

@@ -204,6 +204,77 @@ func TestDropIdle(t *testing.T) {
 	}
 }
 
+// Nobody waits for ever behind a half-open connection, deadline or not: neither for one
+// that the pool began to make meanwhile, nor with one that waited there.
+func TestHalfOpenConnectionsAreGivenUp(t *testing.T) {
+	db, proxy := behind(t, 1)
+	throughBy := func(what, number string, begin func()) {
+		t.Helper()
+		done := make(chan error, 1)
+		go func() { _, err := insert(t.Context(), db, number); done <- err }()
+		begin()
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Errorf("%s: %v", what, err)
+			}
+		case <-time.After(30 * time.Second):
+			t.Fatalf("%s: still waiting after 30 s", what)
+		}
+	}
+	only, err := db.Pool().Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	throughBy("a connection that is made for who waits", "1", func() {
+		for db.Pool().Stats().WaitCount == 0 {
+			time.Sleep(time.Millisecond) // until it waits for the only one
+		}
+		proxy.Swallow()
+		_ = only.Raw(func(any) error { return driver.ErrBadConn }) // it answers what it is given
+		time.Sleep(100 * time.Millisecond)                         // the pool makes another one
+		proxy.Heal(false)
+	})
+	time.Sleep(1100 * time.Millisecond) // what waited for less the driver takes for good
+	proxy.Swallow()
+	proxy.Heal(false)
+	throughBy("a connection that waited", "2", func() {})
+}
+
+// Whoever listens by a connection that is half-open finds out, however little is said, and
+// a connection that is only quiet stays.
+func TestListenByHalfOpenConnection(t *testing.T) {
+	db, proxy := behind(t, 2)
+	begun, heard, ended := make(chan struct{}), make(chan string, 1), make(chan error, 1)
+	go func() {
+		ended <- sqldb.Listen(t.Context(), db, []string{"news"}, func(_, payload string) {
+			if payload == "" {
+				close(begun)
+			} else {
+				heard <- payload
+			}
+		})
+	}()
+	<-begun
+	select {
+	case err := <-ended:
+		t.Fatalf("ended while it was quiet: %v", err)
+	case <-time.After(7 * time.Second): // it has been asked meanwhile
+	}
+	exec(t, db, `SELECT pg_notify('news', 'said')`)
+	select {
+	case <-heard:
+	case <-time.After(10 * time.Second):
+		t.Fatal("nothing is heard after it was quiet")
+	}
+	proxy.Swallow()
+	select {
+	case <-ended:
+	case <-time.After(30 * time.Second):
+		t.Error("listens for 30 s by a connection that is half-open")
+	}
+}
+
 // Connections to a server that has stopped to take changes do not stay: calls go
 // on as soon as a new connection finds one that does.
 func TestReadOnlyServer(t *testing.T) {

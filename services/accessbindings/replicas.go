@@ -64,7 +64,7 @@ type replicas struct {
 	told    func(of line, entries []entry) bool // applies what was told of it
 	reload  func(ctx context.Context) error     // after the graph failed
 
-	looking sync.Mutex // one look after another, so that the later one wins
+	looking chan struct{} // holds one while somebody looks: one look after another, so that the later one wins
 	watch   lease.Watch
 
 	mu      sync.Mutex
@@ -80,7 +80,7 @@ type replicas struct {
 func newReplicas(c *committer, terms lease.Terms, mark *predecessor) *replicas {
 	r := &replicas{
 		db: c.db, store: c.store, graph: c.graph, terms: terms, now: c.now, at: c.at, log: c.log, mark: mark, catchUp: c.follow, told: c.told, reload: c.reload,
-		watch:   lease.Watch{Terms: terms, Clock: c.graph.lease.Clock},
+		looking: make(chan struct{}, 1), watch: lease.Watch{Terms: terms, Clock: c.graph.lease.Clock},
 		changed: make(chan struct{}), waited: newEnforceDuration(), wakeFollow: make(chan struct{}, 1), wakeReport: make(chan struct{}, 1),
 	}
 	c.graph.applied = func() { wake(r.wakeReport) }
@@ -148,16 +148,13 @@ func (r *replicas) hold(ctx context.Context) {
 			continue
 		}
 		if !joined {
-			err = r.join(ctx)
+			err = r.bound(ctx, r.join)
 			joined = err == nil
 		} else if joined, err = r.renew(ctx); err == nil && joined {
 			err = r.look(ctx)
 		}
 		if err != nil && ctx.Err() == nil {
 			r.log.Warn("the lease was not renewed", zap.Bool("joined", joined), zap.Error(err))
-			if errors.Is(err, context.DeadlineExceeded) {
-				r.db.DropIdle() // the next attempt is not to wait for another dead connection
-			}
 		}
 		next := tick.C
 		if !joined {
@@ -171,10 +168,21 @@ func (r *replicas) hold(ctx context.Context) {
 	}
 }
 
-// join makes a new row and the lease that goes with it.
-func (r *replicas) join(ctx context.Context) error {
+// bound asks the database within the time of a lease. A connection on which that does not
+// do is half-open, and so may those be that wait in the pool: without them the next attempt
+// has a new one, and does not wait for each of them in turn.
+func (r *replicas) bound(ctx context.Context, ask func(ctx context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, r.terms.Duration)
 	defer cancel()
+	err := ask(ctx)
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		r.db.DropIdle()
+	}
+	return err
+}
+
+// join makes a new row and the lease that goes with it.
+func (r *replicas) join(ctx context.Context) error {
 	if old := r.mark.id(); old != "" {
 		if err := r.take(ctx, old, anyRenewal); err != nil {
 			return err
@@ -220,14 +228,15 @@ func (r *replicas) join(ctx context.Context) error {
 // holds one. It is false when somebody has taken the row away: what this process
 // remembers may be old, and it has to join again.
 func (r *replicas) renew(ctx context.Context) (held bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, r.terms.Duration)
-	defer cancel()
-	if err := r.catchUp(ctx); err != nil {
-		return true, fmt.Errorf("renew: %w", err)
-	}
-	begun := r.graph.lease.Clock()
-	err = sqldb.InTx(ctx, r.db, func(ctx context.Context, tx *sql.Tx) error {
-		return r.row(ctx, tx, `UPDATE access_replicas SET renewals = renewals + 1, applied = $2 WHERE id = $1`, r.name(), r.graph.settled())
+	var begun time.Duration
+	err = r.bound(ctx, func(ctx context.Context) error {
+		if err := r.catchUp(ctx); err != nil {
+			return err
+		}
+		begun = r.graph.lease.Clock()
+		return sqldb.InTx(ctx, r.db, func(ctx context.Context, tx *sql.Tx) error {
+			return r.row(ctx, tx, `UPDATE access_replicas SET renewals = renewals + 1, applied = $2 WHERE id = $1`, r.name(), r.graph.settled())
+		})
 	})
 	switch {
 	case err != nil && !errors.Is(err, sql.ErrNoRows):
@@ -284,9 +293,15 @@ func flag(is bool) int64 {
 }
 
 // look reads all rows, and takes those of the dead away.
-func (r *replicas) look(ctx context.Context) error {
-	r.looking.Lock()
-	defer r.looking.Unlock()
+func (r *replicas) look(ctx context.Context) error { return r.bound(ctx, r.looks) }
+
+func (r *replicas) looks(ctx context.Context) error {
+	select {
+	case r.looking <- struct{}{}:
+		defer func() { <-r.looking }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	renewals, others := make(map[string]int64), make(map[string]int64)
 	var id string
 	var n, applied int64
@@ -436,7 +451,7 @@ func (r *replicas) follow(ctx context.Context) {
 		case <-r.wakeFollow:
 		case <-tick.C:
 		}
-		if err := r.catchUp(ctx); err != nil && ctx.Err() == nil {
+		if err := r.bound(ctx, r.catchUp); err != nil && ctx.Err() == nil {
 			r.log.Warn("changes were not read", zap.Error(err))
 			pause(ctx, rejoinPause)
 		}
@@ -456,7 +471,11 @@ func (r *replicas) report(ctx context.Context) {
 
 // reports reports by one connection until it is lost.
 func (r *replicas) reports(ctx context.Context) (err error) {
-	conn, err := sqldb.OpenUnsynced(ctx, r.db)
+	var conn *sqldb.Unsynced
+	err = r.bound(ctx, func(ctx context.Context) (err error) {
+		conn, err = sqldb.OpenUnsynced(ctx, r.db)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -468,9 +487,11 @@ func (r *replicas) reports(ctx context.Context) (err error) {
 		case <-r.wakeReport:
 		}
 		self, revision := r.name(), r.graph.settled()
-		err := conn.Exec(ctx, `
-			WITH told AS (UPDATE access_replicas SET applied = $2 WHERE id = $1 AND applied < $2 RETURNING id)
-			SELECT pg_notify($3, $4) FROM told`, self, revision, appliedChannel, self+" "+strconv.FormatInt(revision, 10))
+		err := r.bound(ctx, func(ctx context.Context) error {
+			return conn.Exec(ctx, `
+				WITH told AS (UPDATE access_replicas SET applied = $2 WHERE id = $1 AND applied < $2 RETURNING id)
+				SELECT pg_notify($3, $4) FROM told`, self, revision, appliedChannel, self+" "+strconv.FormatInt(revision, 10))
+		})
 		if err != nil {
 			return err
 		}
