@@ -40,7 +40,7 @@ func beside(t *testing.T, db *sqldb.DB, dir string) *world {
 }
 
 func TestTK3_BesideAccessBindings(t *testing.T) {
-	sqldbtest.ForEach(t, Name, Unit().Migrations, func(t *testing.T, db *sqldb.DB) {
+	sqldbtest.ForEach(t, Name, servertest.Series(Unit(), accessbindings.Unit(), resourcemanager.Unit()), func(t *testing.T, db *sqldb.DB) {
 		dir := t.TempDir()
 		w := beside(t, db, dir)
 		u := w.user("alice")

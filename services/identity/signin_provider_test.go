@@ -174,10 +174,17 @@ type signInSuite struct {
 	public *openIDProvider // brings who is invited or linked
 }
 
+// signInNeighbours are the units that serve beside identity: sign-in is a door of the whole.
+func signInNeighbours() []server.Unit {
+	return []server.Unit{
+		accessbindings.Unit(), resourcemanager.Unit(), notifications.Unit(), partner.Unit(), marketplacerequests.Unit(), gateway.Unit(),
+	}
+}
+
 // inSignInSuite runs a test on both engines.
 func inSignInSuite(t *testing.T, test func(t *testing.T, w *signInSuite)) {
 	t.Helper()
-	sqldbtest.ForEach(t, Name, Unit().Migrations, func(t *testing.T, db *sqldb.DB) {
+	sqldbtest.ForEach(t, Name, servertest.Series(append(signInNeighbours(), Unit())...), func(t *testing.T, db *sqldb.DB) {
 		address := servertest.FreeAddress(t)
 		w := &signInSuite{suite: &suite{world: &world{t: t, db: db, clock: new(atomic.Int64)}, log: new(lines)}, at: "http://" + address}
 		w.corp = newOpenIDProvider(t, w.at+"/login/callback/corp",
@@ -203,10 +210,8 @@ func inSignInSuite(t *testing.T, test func(t *testing.T, w *signInSuite)) {
 func (w *signInSuite) begin(dir string) {
 	w.t.Helper()
 	w.serve(w.config, servertest.Options{
-		Units: []server.Unit{
-			accessbindings.Unit(), resourcemanager.Unit(), notifications.Unit(), partner.Unit(), marketplacerequests.Unit(), gateway.Unit(),
-		},
-		DB: w.db, DataDir: dir, Change: func(o *server.Options) { o.HTTP = strings.TrimPrefix(w.at, "http://") },
+		Units: signInNeighbours(),
+		DB:    w.db, DataDir: dir, Change: func(o *server.Options) { o.HTTP = strings.TrimPrefix(w.at, "http://") },
 	})
 }
 

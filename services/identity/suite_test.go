@@ -67,7 +67,7 @@ func (l *lines) String() string {
 // inSuite runs a test on both engines.
 func inSuite(t *testing.T, test func(t *testing.T, w *suite)) {
 	t.Helper()
-	sqldbtest.ForEach(t, Name, Unit().Migrations, func(t *testing.T, db *sqldb.DB) { test(t, newSuite(t, db)) })
+	sqldbtest.ForEach(t, Name, servertest.Series(Unit(), accessbindings.Unit(), resourcemanager.Unit()), func(t *testing.T, db *sqldb.DB) { test(t, newSuite(t, db)) })
 }
 
 func newSuite(t *testing.T, db *sqldb.DB) *suite {

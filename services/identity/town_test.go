@@ -97,7 +97,7 @@ type citizen struct {
 // inTown runs a test on both engines.
 func inTown(t *testing.T, test func(t *testing.T, w *town)) {
 	t.Helper()
-	sqldbtest.ForEach(t, Name, Unit().Migrations, func(t *testing.T, db *sqldb.DB) { test(t, newTown(t, db)) })
+	sqldbtest.ForEach(t, Name, servertest.Series(Unit(), accessbindings.Unit(), resourcemanager.Unit()), func(t *testing.T, db *sqldb.DB) { test(t, newTown(t, db)) })
 }
 
 func newTown(t *testing.T, db *sqldb.DB) *town {

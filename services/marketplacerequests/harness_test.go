@@ -54,10 +54,15 @@ type world struct {
 	publisher string
 }
 
+// neighbours are the units beside this one.
+func neighbours() []server.Unit {
+	return []server.Unit{accessbindings.Unit(), identity.Unit(), resourcemanager.Unit(), notifications.Unit()}
+}
+
 // forEach runs a test in a world of its own on both engines.
 func forEach(t *testing.T, f func(t *testing.T, w *world)) {
 	t.Helper()
-	sqldbtest.ForEach(t, Name, Unit().Migrations, func(t *testing.T, db *sqldb.DB) {
+	sqldbtest.ForEach(t, Name, servertest.Series(append(neighbours(), Unit())...), func(t *testing.T, db *sqldb.DB) {
 		f(t, newWorld(t, db))
 	})
 }
@@ -79,7 +84,7 @@ func newWorld(t testing.TB, db *sqldb.DB) *world {
 		return s.Parts(), nil
 	}
 	w.World = servertest.Start(t, servertest.Options{
-		Units: []server.Unit{accessbindings.Unit(), identity.Unit(), resourcemanager.Unit(), notifications.Unit(), unit},
+		Units: append(neighbours(), unit),
 		DB:    db, Catalog: cat, Now: func() time.Time { return time.Now().Add(time.Duration(w.ahead.Load())) },
 	})
 	socket, err := server.DialOperator(w.DataDir)

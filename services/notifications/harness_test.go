@@ -54,7 +54,7 @@ type world struct {
 // forEach runs a test in a world of its own on both engines.
 func forEach(t *testing.T, f func(t *testing.T, w *world)) {
 	t.Helper()
-	sqldbtest.ForEach(t, Name, Unit().Migrations, func(t *testing.T, db *sqldb.DB) {
+	sqldbtest.ForEach(t, Name, servertest.Series(Unit(), accessbindings.Unit(), identity.Unit(), resourcemanager.Unit()), func(t *testing.T, db *sqldb.DB) {
 		f(t, newWorld(t, db))
 	})
 }

@@ -55,10 +55,15 @@ type world struct {
 	bindings    accessv1.AccessBindingServiceClient
 }
 
+// worldUnits are the units of a world.
+func worldUnits() []server.Unit {
+	return []server.Unit{accessbindings.Unit(), identity.Unit(), resourcemanager.Unit(), notifications.Unit(), marketplacerequests.Unit(), Unit()}
+}
+
 // forEach runs a test in a world of its own on both engines.
 func forEach(t *testing.T, f func(t *testing.T, w *world)) {
 	t.Helper()
-	sqldbtest.ForEach(t, Name, Unit().Migrations, func(t *testing.T, db *sqldb.DB) {
+	sqldbtest.ForEach(t, Name, servertest.Series(worldUnits()...), func(t *testing.T, db *sqldb.DB) {
 		w := &world{t: t, db: db, dir: t.TempDir(), ahead: new(atomic.Int64)}
 		w.start()
 		f(t, w)
@@ -73,7 +78,7 @@ func (w *world) start() {
 		w.t.Fatal(err)
 	}
 	w.World = servertest.Start(w.t, servertest.Options{
-		Units: []server.Unit{accessbindings.Unit(), identity.Unit(), resourcemanager.Unit(), notifications.Unit(), marketplacerequests.Unit(), Unit()},
+		Units: worldUnits(),
 		DB:    w.db, Catalog: cat, DataDir: w.dir,
 		Now: func() time.Time { return time.Now().Add(time.Duration(w.ahead.Load())) },
 	})

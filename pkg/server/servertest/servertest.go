@@ -95,6 +95,15 @@ func Start(t testing.TB, opts Options) *World {
 	return w
 }
 
+// Series are the migrations of units that share a database, for sqldbtest: a database that
+// has them costs a start less than one that has yet to be migrated.
+func Series(units ...server.Unit) (all []sqldb.Migrations) {
+	for _, u := range units {
+		all = append(all, u.Migrations...)
+	}
+	return all
+}
+
 func (w *World) hasIdentity(units []server.Unit) bool {
 	for _, u := range units {
 		if u.Name == "identity" {

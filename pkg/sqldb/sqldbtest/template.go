@@ -115,7 +115,12 @@ func (s *server) create(tb testing.TB, template string) string {
 		tb.Fatalf("create database: %v", err)
 	}
 	tb.Cleanup(func() {
-		if err := s.exec(context.Background(), `DROP DATABASE IF EXISTS %s WITH (FORCE)`, name); err != nil {
+		drop := func() error { return s.exec(context.Background(), `DROP DATABASE IF EXISTS %s WITH (FORCE)`, name) }
+		if s.keep != nil { // it goes with the server at the latest: nobody waits for it
+			go drop() //nolint:errcheck // as above
+			return
+		}
+		if err := drop(); err != nil {
 			tb.Errorf("drop database: %v", err)
 		}
 	})
