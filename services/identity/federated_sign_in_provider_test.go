@@ -2,22 +2,14 @@ package identity
 
 import (
 	"encoding/base64"
-	"encoding/json"
-	"encoding/pem"
 	"html"
-	"io"
-	"log"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/beevik/etree"
-	saml2 "github.com/crewjam/saml"
-	"github.com/crewjam/saml/samlidp"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
@@ -26,98 +18,18 @@ import (
 	"github.com/bindery-iam/bindery/services/identity/saml/samltest"
 )
 
-// samlProvider is a real identity provider, the server samlidp of crewjam/saml, with
-// people of the test.
-type samlProvider struct {
-	*httptest.Server
-	t           *testing.T
-	certificate string // PEM
-}
-
-const samlPassword = "correct horse"
-
-// withGroups has a provider tell the groups of people in the attribute member.
-type withGroups struct{ saml2.SessionProvider }
-
-// GetSession is whom the provider has in front of it.
-func (p withGroups) GetSession(w http.ResponseWriter, r *http.Request, req *saml2.IdpAuthnRequest) *saml2.Session {
-	s := p.SessionProvider.GetSession(w, r, req)
-	if s == nil {
-		return nil
-	}
-	member := saml2.Attribute{Name: "member"}
-	for _, g := range s.Groups {
-		member.Values = append(member.Values, saml2.AttributeValue{Type: "xs:string", Value: g})
-	}
-	shown := *s
-	if len(member.Values) > 0 {
-		shown.CustomAttributes = []saml2.Attribute{member}
-	}
-	return &shown
-}
-
-func newSAMLProvider(t *testing.T) *samlProvider {
-	t.Helper()
-	p := &samlProvider{t: t}
-	var handler http.Handler
-	p.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { handler.ServeHTTP(w, r) }))
-	t.Cleanup(p.Close)
-	key, c := samltest.NewKey(t, time.Now())
-	at, err := url.Parse(p.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := samlidp.New(samlidp.Options{URL: *at, Key: key, Certificate: c, Store: &samlidp.MemoryStore{}, Logger: log.New(io.Discard, "", 0)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.IDP.SessionProvider = withGroups{s.IDP.SessionProvider}
-	handler = s
-	p.certificate = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}))
-	return p
-}
-
-func (p *samlProvider) put(path, text string) {
-	p.t.Helper()
-	r, err := http.NewRequestWithContext(p.t.Context(), http.MethodPut, p.URL+path, strings.NewReader(text))
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	resp, err := http.DefaultClient.Do(r)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode >= 300 {
-		p.t.Fatalf("PUT %s: %s", path, resp.Status)
-	}
-}
-
-// person makes somebody known to the provider, or changes them; their name id is the
-// address.
-func (p *samlProvider) person(login, address string, groups ...string) {
-	p.t.Helper()
-	text, err := json.Marshal(map[string]any{
-		"name": login, "password": samlPassword, "email": address, "given_name": "Ann", "surname": "Example", "groups": groups,
-	})
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	p.put("/users/"+login, string(text))
-}
-
-// trust gives the provider the metadata of a federation, as its administrator would.
-func (p *samlProvider) trust(w *signInSuite, federationID string) {
-	p.t.Helper()
-	got := newBrowser(p.t).get(w.at + "/login/saml/" + federationID + "/metadata")
+// trust gives a provider the metadata of a federation, as its administrator would.
+func (w *signInSuite) trust(p *samltest.Server, federationID string) {
+	w.t.Helper()
+	got := newBrowser(w.t).get(w.at + "/login/saml/" + federationID + "/metadata")
 	if got.StatusCode != http.StatusOK || got.Header.Get("Content-Type") != "application/samlmetadata+xml" {
-		p.t.Fatalf("metadata: %d %s", got.StatusCode, got.text)
+		w.t.Fatalf("metadata: %d %s", got.StatusCode, got.text)
 	}
-	p.put("/services/"+federationID, got.text)
+	p.Trust(federationID, got.text)
 }
 
 // federate makes a federation of the provider, which trusts it.
-func (w *signInSuite) federate(p *samlProvider, edit func(*samlv1.CreateFederationRequest)) string {
+func (w *signInSuite) federate(p *samltest.Server, edit func(*samlv1.CreateFederationRequest)) string {
 	w.t.Helper()
 	req := &samlv1.CreateFederationRequest{
 		OrganizationId: w.org, Name: "corp", Issuer: p.URL + "/metadata", SsoUrl: p.URL + "/sso", SsoBinding: samlv1.BindingType_REDIRECT,
@@ -126,9 +38,9 @@ func (w *signInSuite) federate(p *samlProvider, edit func(*samlv1.CreateFederati
 	f := new(samlv1.Federation)
 	op, err := samlv1.NewFederationServiceClient(w.Conn).Create(w.asOwner, req)
 	w.done(op, err, f)
-	op, err = samlv1.NewCertificateServiceClient(w.Conn).Create(w.asOwner, &samlv1.CreateCertificateRequest{FederationId: f.GetId(), Data: p.certificate})
+	op, err = samlv1.NewCertificateServiceClient(w.Conn).Create(w.asOwner, &samlv1.CreateCertificateRequest{FederationId: f.GetId(), Data: p.Certificate})
 	w.done(op, err, new(samlv1.Certificate))
-	p.trust(w, f.GetId())
+	w.trust(p, f.GetId())
 	return f.GetId()
 }
 
@@ -192,10 +104,10 @@ func (b *browser) postFrom(origin, at string, form url.Values) browserPage {
 
 // toAnswer goes from a page of ours to the answer of the provider: where it is to be
 // posted, and what.
-func (b *browser) toAnswer(w *signInSuite, p *samlProvider, from, login string) (string, url.Values) {
+func (b *browser) toAnswer(w *signInSuite, p *samltest.Server, from, login string) (string, url.Values) {
 	b.t.Helper()
 	// To the provider first: its own form would lose the signature of a redirect.
-	if got := b.post(p.URL+"/login", url.Values{"user": {login}, "password": {samlPassword}}); got.StatusCode != http.StatusOK {
+	if got := b.post(p.URL+"/login", url.Values{"user": {login}, "password": {samltest.Password}}); got.StatusCode != http.StatusOK {
 		b.t.Fatalf("the provider does not know %s: %d %s", login, got.StatusCode, got.text)
 	}
 	shown := b.get(from)
@@ -206,7 +118,7 @@ func (b *browser) toAnswer(w *signInSuite, p *samlProvider, from, login string) 
 	}
 	if !fields.Has("SAMLResponse") { // the provider asks anew who it is
 		fields.Set("user", login)
-		fields.Set("password", samlPassword)
+		fields.Set("password", samltest.Password)
 		shown = b.post(action, fields)
 		action, fields = shown.form()
 	}
@@ -217,7 +129,7 @@ func (b *browser) toAnswer(w *signInSuite, p *samlProvider, from, login string) 
 }
 
 // federated signs in through a federation.
-func (b *browser) federated(w *signInSuite, p *samlProvider, federationID, login string) browserPage {
+func (b *browser) federated(w *signInSuite, p *samltest.Server, federationID, login string) browserPage {
 	b.t.Helper()
 	at, form := b.toAnswer(w, p, w.at+"/login/saml/"+federationID, login)
 	return b.postFrom(p.URL, at, form)

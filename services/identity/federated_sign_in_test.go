@@ -24,9 +24,9 @@ import (
 // organization wants them asked again, and is told of nowhere else (TK-5).
 func TestTK5_SignInThroughFederation(t *testing.T) {
 	inSignInSuite(t, func(t *testing.T, w *signInSuite) {
-		p := newSAMLProvider(t)
-		p.person("ann", "ann@corp.example")
-		p.person("bob", "Bob@corp.example")
+		p := samltest.NewServer(t)
+		p.Person("ann", "ann@corp.example")
+		p.Person("bob", "Bob@corp.example")
 		f := w.federate(p, func(r *samlv1.CreateFederationRequest) { r.CookieMaxAge = durationpb.New(20 * time.Minute) })
 
 		// Nobody whom the federation does not have, unless it takes who comes.
@@ -61,7 +61,7 @@ func TestTK5_SignInThroughFederation(t *testing.T) {
 			t.Fatalf("by a posted request: %d %s", got.StatusCode, got.text)
 		}
 		_, bob := other.iamToken(w)
-		p.person("bob", "BOB@corp.example")
+		p.Person("bob", "BOB@corp.example")
 		if got := newBrowser(t).federated(w, p, f, "bob"); !strings.Contains(got.text, "signed in as Bob@corp.example") {
 			t.Errorf("under another spelling: %d %s", got.StatusCode, got.text)
 		}
@@ -71,7 +71,7 @@ func TestTK5_SignInThroughFederation(t *testing.T) {
 		if got := newBrowser(t).federated(w, p, f, "ann"); got.StatusCode != http.StatusForbidden {
 			t.Errorf("in the clear: %d %s", got.StatusCode, got.text)
 		}
-		p.trust(w, f)
+		w.trust(p, f)
 		if got := newBrowser(t).federated(w, p, f, "ann"); !strings.Contains(got.text, "signed in as ann@corp.example") {
 			t.Errorf("encrypted: %d %s", got.StatusCode, got.text)
 		}
@@ -115,8 +115,8 @@ func TestTK5_SignInThroughFederation(t *testing.T) {
 // the federation stays.
 func TestFederatedSignInOutlivesRestart(t *testing.T) {
 	inSignInSuite(t, func(t *testing.T, w *signInSuite) {
-		p := newSAMLProvider(t)
-		p.person("ann", "ann@corp.example")
+		p := samltest.NewServer(t)
+		p.Person("ann", "ann@corp.example")
 		f := w.federate(p, func(r *samlv1.CreateFederationRequest) { r.AutoCreateAccountOnLogin = true })
 		at, _ := url.Parse(w.at)
 		metadata := newBrowser(t).get(w.at + "/login/saml/" + f + "/metadata").text
@@ -151,8 +151,8 @@ func TestFederatedSignInOutlivesRestart(t *testing.T) {
 // Of what a provider did not say, or said elsewhere, nothing is accepted.
 func TestFederatedSignInRefusesBadAnswers(t *testing.T) {
 	inSignInSuite(t, func(t *testing.T, w *signInSuite) {
-		p := newSAMLProvider(t)
-		p.person("ann", "ann@corp.example")
+		p := samltest.NewServer(t)
+		p.Person("ann", "ann@corp.example")
 		f := w.federate(p, func(r *samlv1.CreateFederationRequest) { r.AutoCreateAccountOnLogin = true })
 		next := w.federate(p, func(r *samlv1.CreateFederationRequest) { r.AutoCreateAccountOnLogin, r.Name = true, "next" })
 		users, sessions := w.count("identity_users"), w.count("identity_sessions")
@@ -202,7 +202,7 @@ func TestFederatedSignInRefusesBadAnswers(t *testing.T) {
 		all, err := certificates.List(w.asOwner, &samlv1.ListCertificatesRequest{FederationId: f})
 		w.must(err)
 		to, form = b.toAnswer(w, p, w.at+"/login/saml/"+f, "ann")
-		op, err := certificates.Create(w.asOwner, &samlv1.CreateCertificateRequest{FederationId: f, Data: newSAMLProvider(t).certificate})
+		op, err := certificates.Create(w.asOwner, &samlv1.CreateCertificateRequest{FederationId: f, Data: samltest.NewServer(t).Certificate})
 		w.done(op, err, new(samlv1.Certificate))
 		op, err = certificates.Delete(w.asOwner, &samlv1.DeleteCertificateRequest{CertificateId: all.GetCertificates()[0].GetId()})
 		w.done(op, err, new(emptypb.Empty))
@@ -220,7 +220,7 @@ func TestFederatedSignInRefusesBadAnswers(t *testing.T) {
 // those that others gave stay.
 func TestAS19_GroupsOfTheProviderBecomeMemberships(t *testing.T) {
 	inSignInSuite(t, func(t *testing.T, w *signInSuite) {
-		p := newSAMLProvider(t)
+		p := samltest.NewServer(t)
 		f := w.federate(p, func(*samlv1.CreateFederationRequest) {})
 		ann := w.addFederated(f, "ann@corp.example")[0]
 		groups := orgv1.NewGroupServiceClient(w.Conn)
@@ -265,7 +265,7 @@ func TestAS19_GroupsOfTheProviderBecomeMemberships(t *testing.T) {
 			{[]string{"Ops"}, []string{ops, given}},
 			{nil, []string{given}},
 		} {
-			p.person("ann", "ann@corp.example", step.told...)
+			p.Person("ann", "ann@corp.example", step.told...)
 			if got := newBrowser(t).federated(w, p, f, "ann"); got.StatusCode != http.StatusOK {
 				t.Fatalf("%d %s", got.StatusCode, got.text)
 			}
@@ -275,7 +275,7 @@ func TestAS19_GroupsOfTheProviderBecomeMemberships(t *testing.T) {
 		}
 		op, err = mappings.Update(w.asOwner, &orgv1.UpdateGroupMappingRequest{FederationId: f, Enabled: false})
 		w.done(op, err, new(orgv1.GroupMapping))
-		p.person("ann", "ann@corp.example", "Staff")
+		p.Person("ann", "ann@corp.example", "Staff")
 		newBrowser(t).federated(w, p, f, "ann")
 		if got := in(); !slices.Equal(got, []string{given}) {
 			t.Errorf("with the mapping off, in %v", got)
@@ -287,8 +287,8 @@ func TestAS19_GroupsOfTheProviderBecomeMemberships(t *testing.T) {
 // that ends with the organization's time.
 func TestProgramsSignInThroughFederations(t *testing.T) {
 	inSignInSuite(t, func(t *testing.T, w *signInSuite) {
-		p := newSAMLProvider(t)
-		p.person("ann", "ann@corp.example")
+		p := samltest.NewServer(t)
+		p.Person("ann", "ann@corp.example")
 		f := w.federate(p, func(r *samlv1.CreateFederationRequest) {
 			r.AutoCreateAccountOnLogin, r.CookieMaxAge = true, durationpb.New(15*time.Minute)
 		})
