@@ -73,11 +73,13 @@ func (q *Queue) work(ctx, jobs context.Context) {
 	}
 }
 
-// receive takes the next job that is due, for one lease; attempt is 0 when there
+// receive takes the job that is due for longest, for one lease; attempt is 0 when there
 // is none, else how often it was taken.
 func (q *Queue) receive(ctx context.Context) (t Ticket, attempt int, err error) {
-	if due, err := q.due(ctx); err != nil || !due {
-		return Ticket{}, 0, err
+	if q.cfg.DB.Engine() == sqldb.SQLite {
+		if due, err := q.due(ctx); err != nil || !due {
+			return Ticket{}, 0, err
+		}
 	}
 	// goqite's own ReceiveTx would have two receivers at once take the same row.
 	aside := ""
@@ -103,7 +105,7 @@ func (q *Queue) receive(ctx context.Context) (t Ticket, attempt int, err error) 
 			UPDATE goqite SET timeout = $1, received = received + 1
 			WHERE id = (
 				SELECT id FROM goqite WHERE queue = $2 AND timeout <= $3
-				ORDER BY priority DESC, created LIMIT 1`+aside+`
+				ORDER BY timeout LIMIT 1`+aside+`
 			)
 			RETURNING id, body, received`, q.moment(now.Add(q.cfg.Lease)), q.cfg.Unit, q.moment(now))
 		return b.Commit(ctx, q.cfg.DB, tx)
@@ -111,8 +113,8 @@ func (q *Queue) receive(ctx context.Context) (t Ticket, attempt int, err error) 
 	return t, attempt, err
 }
 
-// due looks without a lock whether a job may be due, so that idle workers do not
-// keep the one writer of SQLite busy, nor write to PostgreSQL.
+// due looks without a lock whether a job may be due, so that idle workers do not keep the
+// one writer of SQLite busy. PostgreSQL locks and writes nothing where no job is due.
 func (q *Queue) due(ctx context.Context) (bool, error) {
 	var one int
 	err := q.cfg.DB.QueryRowContext(ctx, `SELECT 1 FROM goqite WHERE queue = $1 AND timeout <= $2 LIMIT 1`, q.cfg.Unit, q.moment(time.Now())).Scan(&one)
