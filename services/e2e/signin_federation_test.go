@@ -119,7 +119,8 @@ func loggedIn(t *testing.T, at, federation string, provider *samltest.Server, be
 
 	b := newVisitor(t)
 	b.post(provider.URL+"/login", url.Values{"user": {"ada"}, "password": {samltest.Password}})
-	b.get(asked) // ends at the provider, with its answer
+	b.get(asked)                                       // ends at the way to the provider
+	b.get(b.link(`<a href="([^"]+SAMLRequest[^"]+)"`)) // ends at its answer
 	answer := b.hidden()
 	if !answer.Has("SAMLResponse") {
 		t.Fatalf("no answer of the provider, but %s: %s", b.at, b.text)

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"html"
 	"io"
 	"log/slog"
 	"net/http"
@@ -245,7 +246,7 @@ func (v *visitor) link(pattern string) string {
 	if found == nil {
 		v.t.Fatalf("no link on %s: %s", v.at, v.text)
 	}
-	to, err := v.at.Parse(strings.ReplaceAll(found[1], "&amp;", "&"))
+	to, err := v.at.Parse(html.UnescapeString(found[1]))
 	if err != nil {
 		v.t.Fatal(err)
 	}

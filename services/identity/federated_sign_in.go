@@ -2,6 +2,7 @@ package identity
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/x509"
 	"database/sql"
 	"errors"
@@ -48,7 +49,7 @@ func (s *signIns) Federation(ctx context.Context, federationID string) (saml.Fed
 		return saml.Federation{}, err
 	}
 	shown := saml.Federation{
-		ID: f.ID, Issuer: f.Issuer, SSOURL: f.SSOURL, ByPost: f.Binding == "POST", Encrypted: f.EncryptedAssertions, ForceAuthn: f.ForceAuthn, Key: key,
+		ID: f.ID, Name: f.Name, Issuer: f.Issuer, SSOURL: f.SSOURL, ByPost: f.Binding == "POST", Encrypted: f.EncryptedAssertions, ForceAuthn: f.ForceAuthn, Key: key,
 	}
 	for _, c := range slices.Backward(all) {
 		parsed, err := x509.ParseCertificate(c.DER)
@@ -124,7 +125,10 @@ func (s *signIns) SignInFederated(ctx context.Context, shown saml.Federation, wh
 	var n Session
 	var text string
 	err = sqldb.InTx(ctx, s.store.db, func(ctx context.Context, tx *sql.Tx) (err error) {
-		if err := s.store.DescribeFederatedUser(ctx, tx, described(u, who)); err != nil {
+		if err := s.store.DescribeFederatedUser(ctx, tx, described(u, who)); err != nil { // which locks the user
+			return err
+		}
+		if err := s.stillMay(ctx, tx, f, u); err != nil {
 			return err
 		}
 		if n, text, err = s.beginSessionUntil(ctx, tx, u.ID, ClientBrowser, device, until); err != nil {
@@ -134,11 +138,38 @@ func (s *signIns) SignInFederated(ctx context.Context, shown saml.Federation, wh
 		moved.tell(details)
 		return s.recordFederatedSignIn(ctx, tx, f, audit.Done, u.ID, details)
 	})
-	return signin.Grant{Session: shownSession(n, u.User), Secret: text}, err
+	if errors.Is(err, signin.ErrMayNot) {
+		return signin.Grant{}, errors.Join(err, s.RefusedFederated(ctx, shown, "USER_SUSPENDED"))
+	}
+	session := shownSession(n, u.User)
+	session.Federation = f.Name
+	return signin.Grant{Session: session, Secret: text}, err
 }
 
-// RefusedFederated records that an answer of a provider was not accepted.
+// stillMay refuses a user who was suspended, or is being deleted, while the groups of the
+// provider were followed, or whose federation is.
+func (s *signIns) stillMay(ctx context.Context, tx *sql.Tx, f SAMLFederation, u FederatedUser) error {
+	if _, err := s.federationInUse(ctx, tx, f.ID); err != nil {
+		return err
+	}
+	now, err := s.store.FederatedUsersNamed(ctx, tx, f, []string{u.Login})
+	switch {
+	case err != nil:
+		return err
+	case len(now) == 0 || now[0].ID != u.ID || now[0].Operation != "":
+		return errFederatedUserBusy
+	case !now[0].mayAct():
+		return signin.ErrMayNot
+	}
+	return nil
+}
+
+// RefusedFederated records that an answer of a provider was not accepted. Anybody can post
+// one, so of many at once the trail of the organization gets a few, and the log all.
 func (s *signIns) RefusedFederated(ctx context.Context, shown saml.Federation, reason string) error {
+	if !s.refusals.record(shown.ID, s.now()) {
+		return nil
+	}
 	f, err := s.federationInUse(ctx, s.store.db, shown.ID)
 	if err != nil {
 		return err
@@ -253,8 +284,8 @@ func (s *Service) followGroups(ctx context.Context, f SAMLFederation, u Federate
 	if err != nil {
 		return m, err
 	}
-	mapped, err := s.store.MappedMemberships(ctx, s.store.db, u.ID)
-	if err != nil || len(wanted) == 0 && len(mapped) == 0 {
+	noted, err := s.store.MappedMemberships(ctx, s.store.db, u.ID)
+	if err != nil || len(wanted) == 0 && len(noted) == 0 {
 		return m, err
 	}
 	resp, err := s.subjects.ListMemberships(server.AsUnit(ctx), &accessv1.ListMembershipsRequest{Subject: u.subject(), ContainerType: typeGroup})
@@ -265,13 +296,23 @@ func (s *Service) followGroups(ctx context.Context, f SAMLFederation, u Federate
 		return slices.ContainsFunc(resp.GetContainers(), func(c *accessv1.Resource) bool { return c.GetId() == groupID })
 	}
 	m.in = slices.DeleteFunc(slices.Clone(wanted), in)
-	m.out = slices.DeleteFunc(slices.Clone(mapped), func(groupID string) bool { return slices.Contains(wanted, groupID) })
+	var over, given []mapped // notes that go, and those of this sign-in
+	for _, n := range noted {
+		if !slices.Contains(wanted, n.GroupID) {
+			over, m.out = append(over, n), append(m.out, n.GroupID)
+		}
+	}
 	if len(m.in) == 0 && len(m.out) == 0 {
 		return m, nil
 	}
 	// What the provider gives is noted before it is given, so that it is taken again
-	// whatever happens in between.
-	if err := s.noteMapped(ctx, u.ID, m.in, nil); err != nil {
+	// whatever happens in between, and once more after it: another sign-in, which knew that
+	// it is over, may have found nothing to take, and have forgotten the note.
+	token := rand.Text()
+	for _, groupID := range m.in {
+		given = append(given, mapped{groupID, token})
+	}
+	if err := s.noteMapped(ctx, u.ID, given, nil); err != nil {
 		return m, err
 	}
 	for _, some := range chunked(m.in, m.out) {
@@ -283,8 +324,17 @@ func (s *Service) followGroups(ctx context.Context, f SAMLFederation, u Federate
 		}
 		m.leftOut = append(m.leftOut, done.GetLeftOutGroupIds()...)
 	}
-	m.in = slices.DeleteFunc(m.in, func(groupID string) bool { return slices.Contains(m.leftOut, groupID) })
-	return m, s.noteMapped(ctx, u.ID, nil, slices.Concat(m.out, m.leftOut))
+	left := func(groupID string) bool { return slices.Contains(m.leftOut, groupID) }
+	m.in = slices.DeleteFunc(m.in, left)
+	var kept []mapped
+	for _, g := range given {
+		if left(g.GroupID) {
+			over = append(over, g)
+		} else {
+			kept = append(kept, g)
+		}
+	}
+	return m, s.noteMapped(ctx, u.ID, kept, over)
 }
 
 // chunked are changes of memberships in pieces that fit into a request.
@@ -301,7 +351,7 @@ func chunked(in, out []string) (all []moves) {
 // maxMoves is how many groups one request joins or leaves.
 const maxMoves = 1000
 
-func (s *Service) noteMapped(ctx context.Context, userID string, in, out []string) error {
+func (s *Service) noteMapped(ctx context.Context, userID string, in, out []mapped) error {
 	if len(in) == 0 && len(out) == 0 {
 		return nil
 	}

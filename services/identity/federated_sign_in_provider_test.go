@@ -77,6 +77,9 @@ var (
 	formField  = regexp.MustCompile(`<input type="hidden" name="([^"]+)" value="([^"]*)"`)
 )
 
+// toProvider is the link of our page that leads to a provider.
+var toProvider = regexp.MustCompile(`<a href="([^"]+SAMLRequest[^"]+)"`)
+
 // form is the form of a page: where it goes, and what with.
 func (p browserPage) form() (action string, fields url.Values) {
 	if m := formAction.FindStringSubmatch(p.text); m != nil {
@@ -111,6 +114,9 @@ func (b *browser) toAnswer(w *signInSuite, p *samltest.Server, from, login strin
 		b.t.Fatalf("the provider does not know %s: %d %s", login, got.StatusCode, got.text)
 	}
 	shown := b.get(from)
+	if m := toProvider.FindStringSubmatch(shown.text); m != nil {
+		shown = b.get(html.UnescapeString(m[1]))
+	}
 	action, fields := shown.form()
 	if strings.HasPrefix(action, p.URL) && b.last.Host != strings.TrimPrefix(p.URL, "http://") { // a request that is posted
 		shown = b.postFrom(w.at, action, fields)

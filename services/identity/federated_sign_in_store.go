@@ -53,10 +53,16 @@ func (s *Store) MappedGroups(ctx context.Context, q sqldb.Querier, federationID 
 	return collect(rows, err, scanText)
 }
 
+// mapped is a group in which a user is because the provider said so, as a sign-in noted it.
+type mapped struct{ GroupID, Token string }
+
 // MappedMemberships are the groups in which a user is because the provider said so.
-func (s *Store) MappedMemberships(ctx context.Context, q sqldb.Querier, userID string) ([]string, error) {
-	rows, err := q.QueryContext(ctx, `SELECT group_id FROM identity_mapped_members WHERE user_id = $1 ORDER BY group_id`, userID)
-	return collect(rows, err, scanText)
+func (s *Store) MappedMemberships(ctx context.Context, q sqldb.Querier, userID string) ([]mapped, error) {
+	rows, err := q.QueryContext(ctx, `SELECT group_id, token FROM identity_mapped_members WHERE user_id = $1 ORDER BY group_id`, userID)
+	return collect(rows, err, func(r row) (m mapped, err error) {
+		err = r.Scan(&m.GroupID, &m.Token)
+		return m, err
+	})
 }
 
 func scanText(r row) (text string, err error) {
@@ -64,19 +70,34 @@ func scanText(r row) (text string, err error) {
 	return text, err
 }
 
-// ChangeMappedMemberships notes in which groups a user is because the provider said so.
-func (s *Store) ChangeMappedMemberships(ctx context.Context, tx *sql.Tx, userID string, in, out []string) error {
-	for _, groupID := range in {
-		if _, err := tx.ExecContext(ctx, `INSERT INTO identity_mapped_members (user_id, group_id) VALUES ($1, $2) ON CONFLICT DO NOTHING`, userID, groupID); err != nil {
+// ChangeMappedMemberships notes in which groups a user is because the provider said so. It
+// forgets those out only as they were read: not what somebody has noted since.
+func (s *Store) ChangeMappedMemberships(ctx context.Context, tx *sql.Tx, userID string, in, out []mapped) error {
+	for _, m := range in {
+		_, err := tx.ExecContext(ctx, `
+			INSERT INTO identity_mapped_members (user_id, group_id, token) VALUES ($1, $2, $3)
+			ON CONFLICT (user_id, group_id) DO UPDATE SET token = excluded.token`, userID, m.GroupID, m.Token)
+		if err != nil {
 			return fmt.Errorf("note membership: %w", err)
 		}
 	}
-	for _, groupID := range out {
-		if _, err := tx.ExecContext(ctx, `DELETE FROM identity_mapped_members WHERE user_id = $1 AND group_id = $2`, userID, groupID); err != nil {
+	for _, m := range out {
+		_, err := tx.ExecContext(ctx, `DELETE FROM identity_mapped_members WHERE user_id = $1 AND group_id = $2 AND token = $3`, userID, m.GroupID, m.Token)
+		if err != nil {
 			return fmt.Errorf("forget membership: %w", err)
 		}
 	}
 	return nil
+}
+
+// FederationNameOf is the name of the federation that a user is of.
+func (s *Store) FederationNameOf(ctx context.Context, q sqldb.Querier, userID string) (name string, err error) {
+	err = q.QueryRowContext(ctx, `
+		SELECT f.name FROM identity_federated_users u JOIN identity_saml_federations f ON f.id = u.federation_id WHERE u.user_id = $1`, userID).Scan(&name)
+	if err != nil {
+		return "", fmt.Errorf("read federation of user: %w", err)
+	}
+	return name, nil
 }
 
 // federationKey is the key of a federation; it is made when first asked for, by whichever
@@ -84,20 +105,11 @@ func (s *Store) ChangeMappedMemberships(ctx context.Context, tx *sql.Tx, userID 
 func (s *Service) federationKey(ctx context.Context, federationID string) (saml.Key, error) {
 	certificate, sealed, err := s.store.federationKey(ctx, s.store.db, federationID)
 	if errors.Is(err, sql.ErrNoRows) {
-		made, makeErr := saml.NewKey(federationID, s.now())
-		if makeErr != nil {
-			return saml.Key{}, makeErr
+		// Anybody may be the first to ask, and many at once: one of them makes it.
+		_, err, _ = s.federationKeys.Do(federationID, func() (any, error) { return nil, s.makeFederationKey(context.WithoutCancel(ctx), federationID) })
+		if err == nil {
+			certificate, sealed, err = s.store.federationKey(ctx, s.store.db, federationID)
 		}
-		err = sqldb.InTx(ctx, s.store.db, func(ctx context.Context, tx *sql.Tx) error {
-			_, err := tx.ExecContext(ctx, `
-				INSERT INTO identity_saml_keys (federation_id, certificate, private_key) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`,
-				federationID, made.Certificate.Raw, s.sealer.Seal(saml.SealedKeys.Purpose(federationID), x509.MarshalPKCS1PrivateKey(made.Private)))
-			if err != nil {
-				return err
-			}
-			certificate, sealed, err = s.store.federationKey(ctx, tx, federationID)
-			return err
-		})
 	}
 	if err != nil {
 		return saml.Key{}, fmt.Errorf("key of federation %s: %w", federationID, err)
@@ -107,6 +119,20 @@ func (s *Service) federationKey(ctx context.Context, federationID string) (saml.
 		return saml.Key{}, err
 	}
 	return saml.ReadKey(private, certificate)
+}
+
+// makeFederationKey makes the key of a federation that has none.
+func (s *Service) makeFederationKey(ctx context.Context, federationID string) error {
+	made, err := saml.NewKey(federationID, s.now())
+	if err != nil {
+		return err
+	}
+	return sqldb.InTx(ctx, s.store.db, func(ctx context.Context, tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, `
+			INSERT INTO identity_saml_keys (federation_id, certificate, private_key) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`,
+			federationID, made.Certificate.Raw, s.sealer.Seal(saml.SealedKeys.Purpose(federationID), x509.MarshalPKCS1PrivateKey(made.Private)))
+		return err
+	})
 }
 
 // federationKey reads the key of a federation; sql.ErrNoRows where it has none.

@@ -1,6 +1,8 @@
 package identity
 
 import (
+	"context"
+	"database/sql"
 	"net/http"
 	"net/url"
 	"slices"
@@ -14,6 +16,7 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/bindery-iam/bindery/pkg/apierr"
+	"github.com/bindery-iam/bindery/pkg/sqldb"
 	accessv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/access/v1"
 	orgv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/organizationmanager/v1"
 	samlv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/organizationmanager/v1/saml"
@@ -140,6 +143,18 @@ func TestFederatedSignInOutlivesRestart(t *testing.T) {
 				t.Errorf("the same answer again, %s: %d %s", name, got.StatusCode, got.text)
 			}
 		}
+		// A link by which somebody else leads here signs nobody in or out: it takes a click of
+		// hers, and she is told what she leaves.
+		got := b.get(w.at + "/login/saml/" + f)
+		if got.StatusCode != http.StatusOK || b.last.Host != strings.TrimPrefix(w.at, "http://") || toProvider.FindString(got.text) == "" {
+			t.Errorf("the way to the provider: %d at %s: %s", got.StatusCode, b.last, got.text)
+		}
+		for _, said := range []string{"&#34;corp&#34;", f, p.URL, "signed in as ann@corp.example, by the federation"} {
+			if !strings.Contains(got.text, said) {
+				t.Errorf("the way to the provider does not say %q: %s", said, got.text)
+			}
+		}
+		w.must(w.works(token))
 		// A sign-in in place of another one ends that session.
 		if got := b.federated(w, p, f, "ann"); got.StatusCode != http.StatusOK {
 			t.Fatalf("%d %s", got.StatusCode, got.text)
@@ -328,4 +343,61 @@ func TestProgramsSignInThroughFederations(t *testing.T) {
 			t.Error("the program's session goes on")
 		}
 	})
+}
+
+// A sign-in forgets a membership as it read it, and not as another one has noted it since:
+// who is in a group by the provider's word alone always leaves it by that.
+func TestMappedMembershipsAreForgottenAsTheyWereRead(t *testing.T) {
+	inSignInSuite(t, func(t *testing.T, w *signInSuite) {
+		p := samltest.NewServer(t)
+		f := w.federate(p, func(*samlv1.CreateFederationRequest) {})
+		ann := w.addFederated(f, "ann@corp.example")[0]
+		store := &Store{db: w.db}
+		change := func(in, out []mapped) {
+			t.Helper()
+			w.must(sqldb.InTx(t.Context(), w.db, func(ctx context.Context, tx *sql.Tx) error {
+				return store.ChangeMappedMemberships(ctx, tx, ann, in, out)
+			}))
+		}
+		noted := func() []mapped {
+			t.Helper()
+			all, err := store.MappedMemberships(t.Context(), w.db, ann)
+			w.must(err)
+			return all
+		}
+		change([]mapped{{"g", "first"}, {"h", "first"}}, nil)
+		read := noted()
+		change([]mapped{{"g", "second"}}, nil)
+		change(nil, read)
+		if got := noted(); !slices.Equal(got, []mapped{{"g", "second"}}) {
+			t.Errorf("noted %v", got)
+		}
+	})
+}
+
+// Of name ids those are refused that could be taken for another one.
+func TestNameIDs(t *testing.T) {
+	for nameID, good := range map[string]bool{
+		"ann@corp.example": true, "ANN": true, "Ännchen": true, "和子": true, "a b": true, strings.Repeat("x", maxNameID): true,
+		"": false, " ann": false, "ann ": false, "ann\n": false, "a\tb": false, "a\x00": false, "a\xff": false, "a\u202eb": false,
+		"\u212aate": false, "adm\u0130n": false, strings.Repeat("x", maxNameID+1): false,
+	} {
+		if problem := nameIDProblem(nameID); (problem == "") != good {
+			t.Errorf("%.20q: %q", nameID, problem)
+		}
+	}
+}
+
+// Whoever posts bad answers all day writes little into the trail of an organization.
+func TestRefusedSignInsAreRecordedAFewAtATime(t *testing.T) {
+	var r refusals
+	now, n := time.Unix(0, 0), 0
+	for range 1000 {
+		if r.record("bpf1", now) {
+			n++
+		}
+	}
+	if n != refusalsAtOnce || !r.record("bpf2", now) || r.record("bpf1", now) || !r.record("bpf1", now.Add(refusalsEvery)) {
+		t.Errorf("%d at once", n)
+	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/sync/errgroup"
@@ -23,6 +25,7 @@ import (
 	"github.com/bindery-iam/bindery/pkg/quota"
 	"github.com/bindery-iam/bindery/pkg/server"
 	"github.com/bindery-iam/bindery/pkg/sqldb"
+	"github.com/bindery-iam/bindery/pkg/text"
 	accessv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/access/v1"
 	operationpb "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/operation"
 	orgv1 "github.com/bindery-iam/bindery/proto/gen/go/yandex/cloud/organizationmanager/v1"
@@ -67,9 +70,19 @@ func nameIDProblem(nameID string) string {
 		return "must be valid UTF-8 without NUL"
 	case nameID == "" || utf8.RuneCountInString(nameID) > maxNameID:
 		return fmt.Sprintf("must have 1 to %d characters", maxNameID)
+	case text.Problem(nameID) != "":
+		return text.Problem(nameID)
+	case strings.TrimSpace(nameID) != nameID || strings.ContainsAny(nameID, "\n\t"):
+		return "must be one line, without space at its ends"
+	case strings.ContainsFunc(nameID, foldsToASCII):
+		return "must not have a letter whose small form is one of ASCII"
 	}
 	return ""
 }
+
+// foldsToASCII reports whether a letter that is not of ASCII is one when names are compared
+// in any case: U+0130 is i then, and U+212A is k, so that one person could be another.
+func foldsToASCII(r rune) bool { return r > unicode.MaxASCII && unicode.ToLower(r) <= unicode.MaxASCII }
 
 // AddUserAccounts adds users by their name ids; those that are there stay as they
 // are. Fails: FEDERATION_NOT_FOUND, FEDERATION_NOT_ACTIVE, BEING_DELETED,

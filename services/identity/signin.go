@@ -111,7 +111,11 @@ func (s *signIns) provenSession(ctx context.Context, text string) (Session, User
 // Session reads a live session.
 func (s *signIns) Session(ctx context.Context, text string) (signin.Session, error) {
 	n, u, err := s.provenSession(ctx, text)
-	return shownSession(n, u), err
+	session := shownSession(n, u)
+	if err == nil && subjectTypeOf(u.ID) == authn.FederatedUser {
+		session.Federation, err = s.store.FederationNameOf(ctx, s.store.db, u.ID)
+	}
+	return session, err
 }
 
 // IAMToken issues a token of a live session.

@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/singleflight"
 	"google.golang.org/grpc"
 
 	"github.com/bindery-iam/bindery/pkg/access"
@@ -120,6 +121,9 @@ type Service struct {
 	removals      *removals
 	osLogin       *oslogin.Service
 	oauthClients  *oauthclients.Service
+
+	federationKeys singleflight.Group // that are made
+	refusals       refusals           // of answers of federations' providers
 
 	outside   *outbound.Client // for what tenants name
 	keySets   *outbound.KeySets

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/bindery-iam/bindery/pkg/request"
+	"github.com/bindery-iam/bindery/pkg/server/servertest"
 	"github.com/bindery-iam/bindery/pkg/sqldb"
 	"github.com/bindery-iam/bindery/pkg/sqldb/sqldbtest"
 	identityv1 "github.com/bindery-iam/bindery/proto/gen/go/bindery/identity/v1"
@@ -18,7 +19,7 @@ import (
 // benchWorld is a world over PostgreSQL with products and people who asked for each.
 func benchWorld(b *testing.B, products, people int) (w *world, ids []string) {
 	b.Helper()
-	w = newWorld(b, sqldbtest.Open(b, sqldb.PostgreSQL, Name, Unit().Migrations))
+	w = newWorld(b, sqldbtest.Open(b, sqldb.PostgreSQL, Name, servertest.Series(append(neighbours(), Unit())...)))
 	var who []person
 	for i := range people {
 		who = append(who, w.person(fmt.Sprint("person", i)))
@@ -41,12 +42,12 @@ func benchWorld(b *testing.B, products, people int) (w *world, ids []string) {
 	return w, ids
 }
 
-// BenchmarkDecide approves 640 requests by 64 callers, each call until it is in force,
+// BenchmarkDecide approves 2,560 requests by 64 callers, each call until it is in force,
 // with everything in one process, its client too, and reports how many in a second.
 func BenchmarkDecide(b *testing.B) {
 	for range b.N {
 		b.StopTimer()
-		w, ids := benchWorld(b, 10, 64)
+		w, ids := benchWorld(b, 40, 64)
 		b.StartTimer()
 		var next atomic.Int64
 		var all sync.WaitGroup
@@ -62,7 +63,7 @@ func BenchmarkDecide(b *testing.B) {
 		}
 		all.Wait()
 	}
-	b.ReportMetric(640*float64(b.N)/b.Elapsed().Seconds(), "decisions/s")
+	b.ReportMetric(2560*float64(b.N)/b.Elapsed().Seconds(), "decisions/s")
 }
 
 // BenchmarkCheckAccess asks whether the caller may install, one call after another:

@@ -79,8 +79,10 @@ type Service struct {
 	directory identityv1.DirectoryServiceClient
 }
 
-// workers is how many jobs are executed at a time beside those of requests.
-const workers = 8
+// workers is how many jobs are executed at a time beside those of requests: few, since
+// whoever decides has the consequence executed in the call, and should not wait for the
+// telling of what others decided.
+const workers = 3
 
 // New makes the unit.
 func New(ctx context.Context, base server.Base) (*Service, error) {

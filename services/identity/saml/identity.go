@@ -59,13 +59,13 @@ func GroupAttributes() []string { return slices.Clone(namesOfGroups) }
 // identity reads an assertion that was verified.
 func identity(a *saml2.Assertion) (Identity, error) {
 	name := a.Subject.NameID
-	if name == nil || name.Value == "" {
+	if name == nil || strings.TrimSpace(name.Value) == "" {
 		return Identity{}, refuse("NAME_ID_MISSING", nil)
 	}
 	if name.Format == string(saml2.TransientNameIDFormat) {
 		return Identity{}, refuse("NAME_ID_TRANSIENT", errors.New("the same person has another one the next time"))
 	}
-	who := Identity{NameID: name.Value, Attributes: map[string][]string{}}
+	who := Identity{NameID: strings.TrimSpace(name.Value), Attributes: map[string][]string{}}
 	for _, statement := range a.AttributeStatements {
 		for _, attribute := range statement.Attributes {
 			for _, v := range attribute.Values {

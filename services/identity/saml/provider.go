@@ -18,6 +18,7 @@ import (
 // shows itself to it.
 type Federation struct {
 	ID     string
+	Name   string // in its organization
 	Issuer string // entity id of the provider
 	SSOURL string // where people are sent
 	ByPost bool   // whether by a form that is posted; by redirect otherwise

@@ -97,7 +97,7 @@ func (s *service) choose(w http.ResponseWriter, r *http.Request) error {
 		return nil
 	case err == nil:
 		s.show(w, http.StatusOK, page{
-			Title: "Signed in", Text: "You are signed in as " + session.Login + ".", Action: "/logout", Button: "Sign out", Forward: s.forward(),
+			Title: "Signed in", Text: "You are signed in as " + session.who() + ".", Action: "/logout", Button: "Sign out", Forward: s.forward(),
 		})
 		return nil
 	case !errors.Is(err, ErrOver):

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -127,7 +128,7 @@ func (s *service) federationMetadata(w http.ResponseWriter, r *http.Request) err
 	return nil
 }
 
-// toFederation sends the browser to the provider of a federation.
+// toFederation shows the way to the provider of a federation.
 func (s *service) toFederation(w http.ResponseWriter, r *http.Request) error {
 	f, err := s.Directory.Federation(r.Context(), r.PathValue("federation"))
 	if err != nil {
@@ -153,15 +154,22 @@ func (s *service) toFederation(w http.ResponseWriter, r *http.Request) error {
 		return errProgram
 	}
 	s.setFederated(w, text, flowLife)
-	if asked.Posted == "" {
-		http.Redirect(w, r, asked.At, http.StatusSeeOther)
-		return nil
+	// Anybody can make a federation, and lead people here by a link: so they are told where
+	// they go, and it takes a click of theirs to come back as somebody else.
+	p := page{
+		Title: "Sign in through your organization",
+		Text:  "The federation " + strconv.Quote(f.Name) + " (" + f.ID + ") has its people sign in at " + originOf(asked.At) + ". Go on if that is your organization.",
 	}
-	s.show(w, http.StatusOK, page{
-		Title: "Sign in through your organization", Text: "You go on at the sign-in page of your organization.", Action: asked.At,
-		Fields: []field{{"SAMLRequest", asked.Posted}, {"RelayState", state}}, Button: "Continue",
-		Forward: "https: " + originOf(asked.At), // from where the provider may lead on to its other sites
-	})
+	if _, session, err := s.present(r); err == nil {
+		p.Text += " You are signed in as " + session.who() + ": that ends when you come back as somebody else."
+	}
+	if asked.Posted == "" {
+		p.Links = []link{{asked.At, "Continue"}}
+	} else {
+		p.Action, p.Fields, p.Button = asked.At, []field{{"SAMLRequest", asked.Posted}, {"RelayState", state}}, "Continue"
+		p.Forward = "https: " + originOf(asked.At) // from where the provider may lead on to its other sites
+	}
+	s.show(w, http.StatusOK, p)
 	return nil
 }
 

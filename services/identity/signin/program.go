@@ -85,7 +85,7 @@ func (s *service) ask(w http.ResponseWriter, r *http.Request) error {
 	to, _ := url.Parse(a.Redirect) // asked has read it
 	s.show(w, http.StatusOK, page{
 		Title:  "Allow the command line?",
-		Text:   "bindery login" + on(a.Device) + " asks to act as " + session.Login + ". Allow it only if you have just started it.",
+		Text:   "bindery login" + on(a.Device) + " asks to act as " + session.who() + ". Allow it only if you have just started it.",
 		Action: "/login/authorize", Fields: []field{{"request", text}}, Button: "Allow", Forward: to.Scheme + "://" + to.Host,
 	})
 	return nil

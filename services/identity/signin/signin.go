@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -20,6 +21,18 @@ type Session struct {
 	UserID  string
 	Login   string
 	Expires time.Time
+
+	// Federation is the name of the SAML federation by whose word it is; "" for none.
+	Federation string
+}
+
+// who is what people are told of who is signed in. A federation names its people as it
+// likes, so it is always told with them.
+func (s Session) who() string {
+	if s.Federation == "" {
+		return s.Login
+	}
+	return s.Login + ", by the federation " + strconv.Quote(s.Federation)
 }
 
 // Grant is what a client gets of a session.
