@@ -96,5 +96,8 @@ func (s *store) usage() map[string]quota.Usage {
 		catalog.QuotaAccessBindings: func(ctx context.Context, id string) (int64, error) {
 			return s.countAssignments(ctx, sqldb.Querier(s.db), id)
 		},
+		catalog.QuotaGrantPolicies: func(ctx context.Context, id string) (int64, error) {
+			return s.countGrantPolicies(ctx, s.db, id)
+		},
 	}
 }
