@@ -358,7 +358,7 @@ func forge(t testing.TB, lines ...string) string {
 
 // Files that are whole and still not what this program restores.
 func TestRefusedFiles(t *testing.T) {
-	const header = `{"header":{"program":"v1","epoch":1,"schemas":{"tree":{"tree":1,"goqite":1},"book":{"book":1,"goqite":1}}}}`
+	const header = `{"header":{"program":"v1","epoch":1,"schemas":{"tree":{"tree":1,"goqite":2},"book":{"book":1,"goqite":2}}}}`
 	const table = `{"table":{"unit":"tree","name":"tree_never","columns":["id"]}}`
 	for _, tt := range []struct {
 		name, want string
@@ -379,7 +379,7 @@ func TestRefusedFiles(t *testing.T) {
 		{"a line after the end", "damaged", []string{header, `{"end":{"tables":0,"rows":0}}`, `["a"]`}},
 		{"an unknown unit", "unit partner, which this program does not know: restore it with bindery v9", []string{strings.Replace(strings.Replace(header, `"tree":{`, `"partner":{"partner":1},"tree":{`, 1), "v1", "v9", 1)}},
 		{"newer", "newer than this program", []string{strings.Replace(header, `"tree":1`, `"tree":2`, 1)}},
-		{"without a series", "older than this program", []string{strings.Replace(header, `,"goqite":1},"book"`, `},"book"`, 1)}},
+		{"without a series", "older than this program", []string{strings.Replace(header, `,"goqite":2},"book"`, `},"book"`, 1)}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			b, err := Open(t.Context(), forge(t, tt.lines...), units())
@@ -429,7 +429,7 @@ func TestCreateFails(t *testing.T) {
 	defer db.Close()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "backup")
-	if _, err := Create(t.Context(), path, db, units(), "v1", madeAt); err == nil || !strings.Contains(err.Error(), "at version 0 and this program needs 1") {
+	if _, err := Create(t.Context(), path, db, units(), "v1", madeAt); err == nil || !strings.Contains(err.Error(), "at version 0 and this program needs") {
 		t.Errorf("a database without tables: %v", err)
 	}
 	source := world(t, sqldb.SQLite)
