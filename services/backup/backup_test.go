@@ -429,7 +429,7 @@ func TestCreateFails(t *testing.T) {
 	defer db.Close()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "backup")
-	if _, err := Create(t.Context(), path, db, units(), "v1", madeAt); err == nil || !strings.Contains(err.Error(), "at version 0 and this program needs") {
+	if _, err := Create(t.Context(), path, db, units(), "v1", madeAt); err == nil || !strings.Contains(err.Error(), "the schema of goqite is at version 0 and this program needs 2") {
 		t.Errorf("a database without tables: %v", err)
 	}
 	source := world(t, sqldb.SQLite)

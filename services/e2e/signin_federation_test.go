@@ -1,13 +1,9 @@
 package e2e
 
 import (
-	"bufio"
-	"bytes"
 	"html"
-	"io"
 	"net/http"
 	"net/url"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -104,18 +100,7 @@ func (w *world) mapGroup(t *testing.T, federation, external, internal string) {
 func loggedIn(t *testing.T, at, federation string, provider *samltest.Server, between func()) (session string) {
 	t.Helper()
 	session = filepath.Join(t.TempDir(), "session.json")
-	login := exec.CommandContext(t.Context(), binary(t), "login", "--server", at, "--session", session, "--no-browser", "--federation", federation)
-	var problems bytes.Buffer
-	login.Stderr = &problems
-	out, err := login.StdoutPipe()
-	if err == nil {
-		err = login.Start()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	lines := bufio.NewReader(out)
-	asked := addressIn(t, lines)
+	asked, signedInAs := startLogin(t, at, session, "--federation", federation)
 
 	b := newVisitor(t)
 	b.post(provider.URL+"/login", url.Values{"user": {"ada"}, "password": {samltest.Password}})
@@ -130,10 +115,7 @@ func loggedIn(t *testing.T, at, federation string, provider *samltest.Server, be
 	if p := b.post(at+"/login/authorize", b.hidden()); !strings.Contains(p, "You may close this window") {
 		t.Fatalf("the program got %s", p)
 	}
-	rest, _ := io.ReadAll(lines) // what came is looked at
-	if err := login.Wait(); err != nil || !strings.Contains(string(rest), "Signed in as ada@corp.example") {
-		t.Fatalf("login: %v %s %s", err, rest, problems.String())
-	}
+	signedInAs("ada@corp.example")
 	return session
 }
 

@@ -76,18 +76,7 @@ func loginByProvider(t *testing.T, s, identity, gateway *server) {
 	command(t, "user", "link", "--data-dir", identity.dataDir, "--login", "ada", "--issuer", issuer, "--subject", "id-1")
 
 	session := filepath.Join(dir, "kept", "session.json")
-	login := exec.CommandContext(t.Context(), binary(t), "login", "--server", at, "--session", session, "--no-browser")
-	var problems bytes.Buffer
-	login.Stderr = &problems
-	out, err := login.StdoutPipe()
-	if err == nil {
-		err = login.Start()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	lines := bufio.NewReader(out)
-	asked := addressIn(t, lines)
+	asked, signedInAs := startLogin(t, at, session)
 
 	b := newVisitor(t)
 	b.get(asked)                                       // the choice of providers
@@ -110,10 +99,7 @@ func loginByProvider(t *testing.T, s, identity, gateway *server) {
 	if p := b.post(at+"/login/authorize", url.Values{"request": {hidden[1]}}); !strings.Contains(p, "You may close this window") {
 		t.Fatalf("the program got %s", p)
 	}
-	rest, _ := io.ReadAll(lines)
-	if err := login.Wait(); err != nil || !strings.Contains(string(rest), "Signed in as ada") {
-		t.Fatalf("login: %v %s %s", err, rest, problems.String())
-	}
+	signedInAs("ada")
 	if info, err := os.Stat(session); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("session file: %v %v", info, err)
 	}
@@ -136,6 +122,31 @@ func loginByProvider(t *testing.T, s, identity, gateway *server) {
 	}
 	if _, err := os.Stat(session); !os.IsNotExist(err) {
 		t.Errorf("the session file: %v", err)
+	}
+}
+
+// startLogin runs `bindery login` without a browser. It returns the address to open, and
+// what waits until the program has ended well and said who is signed in.
+func startLogin(t *testing.T, at, session string, flags ...string) (asked string, signedInAs func(login string)) {
+	t.Helper()
+	args := append([]string{"login", "--server", at, "--session", session, "--no-browser"}, flags...)
+	login := exec.CommandContext(t.Context(), binary(t), args...)
+	var problems bytes.Buffer
+	login.Stderr = &problems
+	out, err := login.StdoutPipe()
+	if err == nil {
+		err = login.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewReader(out)
+	return addressIn(t, lines), func(name string) {
+		t.Helper()
+		rest, _ := io.ReadAll(lines) // what came is looked at
+		if err := login.Wait(); err != nil || !strings.Contains(string(rest), "Signed in as "+name) {
+			t.Fatalf("login: %v %s %s", err, rest, problems.String())
+		}
 	}
 }
 
